@@ -1,0 +1,29 @@
+# Bare `make` lists the targets. Every target installs what it needs first.
+SHELL := bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+.PHONY: venv
+venv: .venv/ready ## the development environment, from the lock file
+
+.venv/ready: requirements.lock pyproject.toml
+	@hack/venv
+
+.PHONY: lock
+lock: ## requirements.lock anew, from pyproject.toml's ranges
+	@hack/lock
+
+.PHONY: check
+check: venv ## format, lint, types, layers, generated files, shell and Dockerfile (seconds)
+	@hack/check
+
+.PHONY: generate
+generate: venv ## the CRD, the API reference and the dashboard from their sources
+	@$(BIN)/python hack/generate.py

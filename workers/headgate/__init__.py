@@ -1,0 +1,1 @@
+"""Fan-out pipelines on Redis Streams: the data plane and the SDK."""
