@@ -1,0 +1,155 @@
+"""The event and its wire form: the fields of one stream entry.
+
+The only field that must be there is `data`; everything else has a meaning when absent, so that any Redis client may
+XADD by hand. Names are those of CloudEvents where it has one (id, type, source, time), and `key` for ordering.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DATA, ID, TYPE, SOURCE, KEY, TIME = b"data", b"id", b"type", b"source", b"key", b"time"
+_DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
+
+
+class Lane(enum.StrEnum):
+    """The priority an event was published with; members are in the order lanes are read."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class InvalidEventError(ValueError):
+    """An entry of a stream is no event: says which field and why; such an entry is dead-lettered, never retried."""
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event to publish. `data` is anything JSON can carry; without an `id` each publish is an event of its own.
+
+    With an `id`, publishing again within the dedupe window changes nothing. Events with the same `key` share a partition.
+    """
+
+    data: Any
+    id: str | None = None
+    type: str = "event"
+    source: str = ""
+    key: str | None = None
+    lane: Lane = Lane.NORMAL
+
+
+class Event:
+    """An event as a handler gets it."""
+
+    __slots__ = (
+        "_data",
+        "attempt",
+        "body",
+        "id",
+        "key",
+        "lane",
+        "partition",
+        "published_ms",
+        "source",
+        "type",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - CloudEvents' own word
+        body: bytes,
+        type: str = "event",  # noqa: A002 - CloudEvents' own word
+        source: str = "",
+        key: str | None = None,
+        lane: Lane = Lane.NORMAL,
+        partition: int = 0,
+        published_ms: int = 0,
+        attempt: int = 1,
+    ) -> None:
+        self.id = id
+        self.body = body
+        self.type = type
+        self.source = source
+        self.key = key
+        self.lane = lane
+        self.partition = partition
+        self.published_ms = published_ms
+        self.attempt = attempt
+        self._data: Any = msgspec.UNSET
+
+    @property
+    def data(self) -> Any:
+        """The body, decoded from JSON on first use; raises InvalidEventError when it is not JSON."""
+        if self._data is msgspec.UNSET:
+            try:
+                self._data = _DECODER.decode(self.body)
+            except msgspec.DecodeError as error:
+                raise InvalidEventError(f"data: {self.body[:80]!r} is not JSON ({error})") from error
+        return self._data
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable over attempts and redeliveries: hand it to side effects outside Redis."""
+        return f"{self.partition}/{self.id}"
+
+    def __repr__(self) -> str:
+        return f"Event(id={self.id!r}, type={self.type!r}, lane={self.lane.value!r}, attempt={self.attempt})"
+
+
+def encode_data(data: Any) -> bytes:
+    """JSON bytes of an event's data or a handler's result; raises TypeError for what JSON cannot carry."""
+    return _ENCODER.encode(data)
+
+
+def to_fields(event: NewEvent, event_id: str, time_ms: int) -> list[bytes]:
+    """An event's stream entry as a flat list of field names and values; defaults are left out."""
+    fields = [DATA, encode_data(event.data), ID, event_id.encode(), TIME, b"%d" % time_ms]
+    if event.type != "event":
+        fields += (TYPE, event.type.encode())
+    if event.source:
+        fields += (SOURCE, event.source.encode())
+    if event.key is not None:
+        fields += (KEY, event.key.encode())
+    return fields
+
+
+def from_fields(
+    entry_id: bytes,
+    fields: Sequence[bytes],
+    lane: Lane,
+    partition: int,
+    attempt: int = 1,
+    event_id: str | None = None,
+) -> Event:
+    """The event of a stream entry; raises InvalidEventError when `data` is missing or a text field is not UTF-8.
+
+    An entry without an id takes its stream entry id; one without a time takes the milliseconds of that id. `event_id`
+    is the id found before, for an entry that moved (a retry's own entry id is not the event's).
+    """
+    found = dict(zip(fields[::2], fields[1::2], strict=True))
+    body = found.get(DATA)
+    if body is None:
+        raise InvalidEventError(f"data: the entry has no such field (it has {sorted(found)[:8]!r}); add it")
+    try:
+        key = found.get(KEY)
+        return Event(
+            id=event_id or (found[ID].decode() if found.get(ID) else f"{lane.value}-{entry_id.decode()}"),
+            body=body,
+            type=found[TYPE].decode() if TYPE in found else "event",
+            source=found[SOURCE].decode() if SOURCE in found else "",
+            key=None if key is None else key.decode(),
+            lane=lane,
+            partition=partition,
+            published_ms=int(found[TIME]) if TIME in found else int(entry_id.split(b"-")[0]),
+            attempt=attempt,
+        )
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InvalidEventError(f"a field of the entry cannot be read: {error}") from error

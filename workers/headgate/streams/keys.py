@@ -1,0 +1,103 @@
+"""The names of every key of a pipeline, and nothing else.
+
+Everything one script touches carries the same hash tag, so it lives on one slot of a Redis Cluster. The partition's
+number is the tag's last character: CRC16 then moves by multiples of 4129 slots between neighbours, which spreads even
+four partitions over three masters.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from headgate.event import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class PartitionKeys:
+    """The keys of one partition; `tag` is the prefix they share."""
+
+    tag: str
+    number: int
+
+    @cached_property
+    def lanes(self) -> tuple[str, str, str]:
+        """The three source streams, in the order they are read."""
+        return (f"{self.tag}:high", f"{self.tag}:normal", f"{self.tag}:low")
+
+    def lane(self, lane: Lane) -> str:
+        """One lane's stream."""
+        return f"{self.tag}:{lane.value}"
+
+    def retry(self, branch: str) -> str:
+        """Stream of a branch's due retries."""
+        return f"{self.tag}:retry:{branch}"
+
+    def delayed(self, branch: str) -> str:
+        """Sorted set of a branch's retries that are not due yet, by due time in ms."""
+        return f"{self.tag}:delayed:{branch}"
+
+    def dead(self, branch: str) -> str:
+        """Stream of a branch's dead letters."""
+        return f"{self.tag}:dead:{branch}"
+
+    def gate(self, branch: str) -> str:
+        """String that says which lanes wait; expires by itself."""
+        return f"{self.tag}:gate:{branch}"
+
+    def beats(self, branch: str) -> str:
+        """Sorted set of a branch's workers by the time in ms of their last heartbeat."""
+        return f"{self.tag}:beats:{branch}"
+
+    def dedupe(self, event_id: str) -> str:
+        """Mark of an id that was published; expires with the dedupe window."""
+        return f"{self.tag}:dedupe:{event_id}"
+
+    @property
+    def stats(self) -> str:
+        """Hash of cumulative counters."""
+        return f"{self.tag}:stats"
+
+    @property
+    def joins(self) -> str:
+        """Sorted set of open joins by deadline in ms."""
+        return f"{self.tag}:joins"
+
+    def join(self, event_id: str) -> str:
+        """Hash of one join: each branch's outcome."""
+        return f"{self.tag}:join:{event_id}"
+
+    @property
+    def joined(self) -> str:
+        """Stream of final records."""
+        return f"{self.tag}:joined"
+
+
+@dataclass(frozen=True)
+class PipelineKeys:
+    """A pipeline's partitions; events go to one by their key, or their id when they have none."""
+
+    namespace: str
+    pipeline: str
+    partitions: int = 1
+
+    @cached_property
+    def all(self) -> Sequence[PartitionKeys]:
+        """Every partition's keys, by number."""
+        return tuple(self.partition(number) for number in range(self.partitions))
+
+    def partition(self, number: int) -> PartitionKeys:
+        """One partition's keys."""
+        return PartitionKeys(f"hg:{{{self.namespace}/{self.pipeline}:{number}}}", number)
+
+    def partition_of(self, key: str) -> int:
+        """The partition an ordering key (or id) belongs to: CRC-32, stable over versions and languages."""
+        return zlib.crc32(key.encode()) % self.partitions
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.pipeline}"
