@@ -1,0 +1,72 @@
+"""Real servers for this tier; a test that takes `server_url` or `server` runs once for each kind.
+
+Servers start on first use and stop with the session. What a test left behind is flushed before the next one.
+A missing redis-server fails the test and names the package: nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.servers import SERVERS, flush
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from headgate.streams import Server
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[[str], str]]:
+    """`start_server(kind)` gives the URL of the session's one server of a kind: redis7, valkey or cluster."""
+    urls: dict[str, str] = {}
+    with contextlib.ExitStack() as running:
+
+        def start(kind: str) -> str:
+            if kind not in urls:
+                urls[kind] = running.enter_context(SERVERS[kind]())
+            return urls[kind]
+
+        yield start
+
+
+@pytest.fixture(params=tuple(SERVERS))
+def server_url(request: pytest.FixtureRequest, start_server: Callable[[str], str]) -> str:
+    """URL of an empty server; the test runs once for each of redis7, valkey and cluster."""
+    return _empty(start_server(request.param))
+
+
+@pytest.fixture
+def redis7_url(start_server: Callable[[str], str]) -> str:
+    """URL of an empty Redis 7."""
+    return _empty(start_server("redis7"))
+
+
+@pytest.fixture
+def valkey_url(start_server: Callable[[str], str]) -> str:
+    """URL of an empty Valkey."""
+    return _empty(start_server("valkey"))
+
+
+@pytest.fixture
+def cluster_url(start_server: Callable[[str], str]) -> str:
+    """URL of an empty Redis Cluster of three masters."""
+    return _empty(start_server("cluster"))
+
+
+@pytest.fixture
+async def server(server_url: str) -> AsyncIterator[Server]:
+    """A connected `Server` on an empty server, once for each kind."""
+    from headgate.streams import Server  # noqa: PLC0415 - tests of the servers themselves need no data plane
+
+    connected = Server.connect(server_url)
+    yield connected
+    await connected.aclose()
+
+
+def _empty(url: str) -> str:
+    flush(url)
+    return url
