@@ -1,0 +1,262 @@
+"""The FanoutPipeline API, v1alpha1: fields, defaults, rules. The one source of the CRD and its reference.
+
+Everything a manifest can say is a field here, and every field works. Durations are whole seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from headgate.event import Lane
+from headgate_operator._api_base import (
+    API_VERSION,
+    GROUP,
+    KIND,
+    PLURAL,
+    SINGULAR,
+    VERSION,
+    BranchName,
+    Model,
+    ObjectName,
+    Rule,
+    TimeoutSeconds,
+)
+from headgate_operator._api_branch import BranchSpec, HandlerSpec, PythonHandler, RetrySpec, ScaleSpec
+from headgate_operator._api_pod import (
+    EnvFromSource,
+    EnvVar,
+    PodSpec,
+    ResourcesSpec,
+    Toleration,
+    Volume,
+    VolumeMount,
+)
+from headgate_operator._api_status import (
+    BranchStatus,
+    Condition,
+    ConditionStatus,
+    FanoutPipelineStatus,
+    GateState,
+)
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "SINGULAR",
+    "VERSION",
+    "BackpressureSpec",
+    "BranchSpec",
+    "BranchStatus",
+    "Condition",
+    "ConditionStatus",
+    "DelayableLane",
+    "EnvFromSource",
+    "EnvVar",
+    "FanoutPipeline",
+    "FanoutPipelineSpec",
+    "FanoutPipelineStatus",
+    "GateState",
+    "HandlerSpec",
+    "JoinSpec",
+    "LevelSpec",
+    "Model",
+    "PodSpec",
+    "PythonHandler",
+    "RedisSpec",
+    "ResourcesSpec",
+    "RetrySpec",
+    "Rule",
+    "ScaleSpec",
+    "SecretKeyRef",
+    "SourceSpec",
+    "Toleration",
+    "Volume",
+    "VolumeMount",
+]
+
+
+class DelayableLane(enum.StrEnum):
+    """A lane that backpressure may delay; High always flows."""
+
+    LOW = "Low"
+    NORMAL = "Normal"
+
+    @property
+    def lane(self) -> Lane:
+        """The lane as the data plane knows it."""
+        return Lane(self.value.lower())
+
+
+class SecretKeyRef(Model):
+    """One key of a Secret in the pipeline's namespace."""
+
+    name: ObjectName = Field(
+        description="Name of the Secret, in the pipeline's namespace.", examples=["redis-url"]
+    )
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern="^[-._a-zA-Z0-9]+$")] = Field(
+        default="url", description="Key of the Secret whose value is the URL.", examples=["url"]
+    )
+
+
+class RedisSpec(Model):
+    """The Redis or Valkey server that carries the pipeline."""
+
+    secret_ref: SecretKeyRef = Field(
+        description="Secret that holds the server's URL, such as redis://user:password@host:6379/0 or"
+        " rediss:// for TLS."
+    )
+
+
+class SourceSpec(Model):
+    """The streams that events are published to."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.partitions >= oldSelf.partitions",
+            "must not shrink: events of the removed partitions would be lost",
+            "keep at least the partitions the pipeline has, or make a new pipeline with fewer",
+            "partitions",
+        ),
+    )
+
+    partitions: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="Shards of the source; events with the same key share one. On Redis Cluster they spread"
+        " over the masters."
+        " May grow, never shrink.",
+        examples=[4],
+    )
+    dedupe_window_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=600,
+        description="Seconds within which publishing an id again changes nothing; 0 turns this off.",
+        examples=[3600],
+    )
+
+
+class JoinSpec(Model):
+    """Gathers the branches' outcomes of each event into one record, once."""
+
+    branches: tuple[BranchName, ...] = Field(
+        min_length=1,
+        max_length=16,
+        description="Branches whose outcomes make the record; each must be one of spec.branches.",
+        examples=[["thumbnail", "transcode"]],
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    timeout_seconds: TimeoutSeconds = Field(
+        default=600,
+        description="Seconds, counted from the first outcome of an event, after which the record is written"
+        " without the"
+        " branches that are missing; it names them.",
+        examples=[900],
+    )
+
+
+class LevelSpec(Model):
+    """A level of backpressure: crossed at lag or ageSeconds, released at releaseLag."""
+
+    merge_key: ClassVar[str] = "name"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.releaseLag < self.lag",
+            "must be less than lag",
+            "lower releaseLag, for example to half of lag",
+            "releaseLag",
+        ),
+    )
+
+    name: Annotated[
+        str, Field(min_length=1, max_length=32, pattern="^[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?$")
+    ] = Field(
+        description="Name of the level, unique in the pipeline; shown in status.level.", examples=["Delay"]
+    )
+    lag: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
+        description="The level is in force from this backlog on, in events, of the branch that has most.",
+        examples=[10000],
+    )
+    age_seconds: TimeoutSeconds | None = Field(
+        default=None,
+        description="The level is also in force from this age of the oldest unsettled event on, in seconds;"
+        " without it only lag counts.",
+        examples=[60],
+    )
+    release_lag: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        description="The level is released at this backlog, in events; less than lag, so that it does not"
+        " flutter.",
+        examples=[5000],
+    )
+    delay: tuple[DelayableLane, ...] = Field(
+        min_length=1,
+        max_length=2,
+        description="Lanes that wait while the level is in force: Low, Normal. High always flows.",
+        examples=[["Low"]],
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class BackpressureSpec(Model):
+    """What waits when the branches fall behind."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "[1, 2, 3].all(i, i >= size(self.levels) || self.levels[i - 1].lag < self.levels[i].lag)",
+            "must be in ascending order of lag",
+            "order the levels by lag, each greater than the one before",
+            "levels",
+        ),
+    )
+
+    levels: tuple[LevelSpec, ...] = Field(
+        min_length=1,
+        max_length=4,
+        description="The levels, by name, in ascending order of lag; the highest that is crossed is in"
+        " force.",
+    )
+    max_delay_seconds: TimeoutSeconds = Field(
+        default=900,
+        description="Seconds after which a delayed event flows all the same: nothing starves for ever.",
+        examples=[300],
+    )
+
+
+class FanoutPipelineSpec(Model):
+    """What the pipeline should be."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.join) || self.join.branches.all(n, self.branches.exists(b, b.name == n))",
+            "must name branches of this pipeline",
+            "use names from spec.branches, or add the branch",
+            "join.branches",
+        ),
+    )
+
+    redis: RedisSpec | None = Field(
+        default=None,
+        description="The Redis or Valkey server that carries the pipeline; without it, the operator's own.",
+    )
+    source: SourceSpec = Field(default=SourceSpec(), description="The streams that events are published to.")
+    branches: tuple[BranchSpec, ...] = Field(
+        min_length=1, max_length=16, description="The branches, by name; every branch gets every event."
+    )
+    join: JoinSpec | None = Field(
+        default=None,
+        description="Gathers the branches' outcomes of each event into one record; without it there is none.",
+    )
+    backpressure: BackpressureSpec | None = Field(
+        default=None, description="What waits when the branches fall behind; without it nothing does."
+    )
+
+
+class FanoutPipeline(Model):
+    """Takes events to every branch, scales each branch's workers by its backlog, joins the results."""
+
+    spec: FanoutPipelineSpec = Field(description="What the pipeline should be.")
+    status: FanoutPipelineStatus = Field(
+        default=FanoutPipelineStatus(), description="What the operator last saw; written by it alone."
+    )

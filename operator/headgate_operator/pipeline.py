@@ -1,0 +1,116 @@
+"""A pipeline as the control plane works with it: identity, typed spec, and what follows from them alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from headgate.contract import BranchContract, JoinContract, RetryContract
+from headgate.streams.keys import PipelineKeys
+from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ManifestError(ValueError):
+    """The manifest is no FanoutPipeline this version can load; names each field at fault, one a line."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One FanoutPipeline. `uid` is empty on this machine, where nothing has one."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    spec: FanoutPipelineSpec
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @cached_property
+    def keys(self) -> PipelineKeys:
+        """The names of its keys in Redis."""
+        return PipelineKeys(self.namespace, self.name, self.spec.source.partitions)
+
+    @property
+    def branch_names(self) -> tuple[str, ...]:
+        """Names of its branches, in the manifest's order."""
+        return tuple(branch.name for branch in self.spec.branches)
+
+    def branch(self, name: str) -> BranchSpec:
+        """The branch of that name; raises KeyError when there is none."""
+        for branch in self.spec.branches:
+            if branch.name == name:
+                return branch
+        raise KeyError(f"pipeline {self}: no branch {name!r}; it has {', '.join(self.branch_names)}")
+
+    @property
+    def join(self) -> JoinContract | None:
+        """What the data plane needs to know of its join; None when it has none."""
+        join = self.spec.join
+        return (
+            None
+            if join is None
+            else JoinContract(branches=join.branches, timeout_seconds=join.timeout_seconds)
+        )
+
+    def contract(self, branch: str) -> BranchContract:
+        """What a worker of that branch is started with; raises KeyError when there is no such branch.
+
+        Its join is None unless the branch takes part in it.
+        """
+        spec = self.branch(branch)
+        join = self.join
+        return BranchContract(
+            namespace=self.namespace,
+            pipeline=self.name,
+            branch=spec.name,
+            function=spec.handler.python.function,
+            partitions=self.spec.source.partitions,
+            executor=spec.handler.python.executor,
+            concurrency=spec.concurrency,
+            timeout_seconds=spec.timeout_seconds,
+            retry=RetryContract(
+                max_attempts=spec.retry.max_attempts,
+                initial_seconds=spec.retry.initial_seconds,
+                factor=spec.retry.factor,
+                max_seconds=spec.retry.max_seconds,
+            ),
+            join=join if join is not None and spec.name in join.branches else None,
+        )
+
+
+def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:
+    """The pipeline of a manifest or of the API server's object; in namespace `default` when it names none.
+
+    Checks types, bounds and required fields; `validation.validate` checks everything and words it for people.
+    Raises ManifestError.
+    """
+    found = (manifest.get("apiVersion"), manifest.get("kind"))
+    if found != (API_VERSION, KIND):
+        raise ManifestError(f"apiVersion, kind: {found[0]}, {found[1]}: must be {API_VERSION}, {KIND}")
+    metadata = manifest.get("metadata") or {}
+    if not metadata.get("name"):
+        raise ManifestError("metadata.name: Required value: give the pipeline a name")
+    try:
+        spec = FanoutPipelineSpec.model_validate(manifest.get("spec") or {})
+    except ValidationError as error:
+        raise ManifestError(
+            "\n".join(
+                f"{'.'.join(('spec', *map(str, problem['loc'])))}: {problem['msg']}"
+                for problem in error.errors()
+            )
+        ) from error
+    return Pipeline(
+        namespace=metadata.get("namespace") or "default",
+        name=metadata["name"],
+        uid=metadata.get("uid") or "",
+        generation=metadata.get("generation") or 0,
+        spec=spec,
+    )
