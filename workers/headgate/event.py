@@ -34,7 +34,7 @@ class InvalidEventError(ValueError):
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event to publish. `data` is anything JSON can carry; without an `id` each publish is an event of its own.
 
-    With an `id`, publishing again within the dedupe window changes nothing. Events with the same `key` share a partition.
+    With an `id`, publishing again within the dedupe window changes nothing. Equal keys share a partition.
     """
 
     data: Any

@@ -1,0 +1,53 @@
+"""The doorbell: one blocking read over sources nobody works on, so that the first event wakes the pilot at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.streams.server import Server
+
+
+class Doorbell:
+    """Every publish rings it, also a bare XADD by hand: the lanes themselves are what it listens to."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def wait(self, last_ids: Mapping[str, str], seconds: float) -> bool:
+        """Waits until something newer than `last_ids` (stream to entry id) is published; False after `seconds`."""
+        if not last_ids:
+            await asyncio.sleep(seconds)
+            return False
+        if not self._server.is_cluster:
+            return await self._read(last_ids, seconds)
+        by_tag: dict[str, dict[str, str]] = {}
+        for stream, last in last_ids.items():
+            by_tag.setdefault(stream.partition("}")[0], {})[stream] = last
+        reads = [asyncio.ensure_future(self._read(part, seconds)) for part in by_tag.values()]
+        try:
+            for read in asyncio.as_completed(reads):
+                if await read:
+                    return True
+            return False
+        finally:
+            for task in reads:
+                task.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+
+    async def _read(self, last_ids: Mapping[str, str], seconds: float) -> bool:
+        block_ms = max(1, int(seconds * 1000))
+        command: list[str | int] = [
+            "XREAD",
+            "COUNT",
+            1,
+            "BLOCK",
+            block_ms,
+            "STREAMS",
+            *last_ids,
+            *last_ids.values(),
+        ]
+        return bool(await self._server.execute(next(iter(last_ids)), *command))

@@ -1,0 +1,19 @@
+"""What can go wrong between us and the server, as the rest of Headgate catches it."""
+
+from __future__ import annotations
+
+
+class StreamsError(Exception):
+    """Something the streams layer was asked for cannot be done."""
+
+
+class ServerUnavailableError(StreamsError):
+    """The server cannot be reached, or refused us; says which and why. Whatever was asked may be asked again."""
+
+
+class NotProvisionedError(StreamsError):
+    """The branch has no consumer group here: not provisioned yet, lost with a flush, or removed."""
+
+
+class LeaseLostError(StreamsError):
+    """This consumer was declared dead and its work may be another's: nothing it held may be settled by it."""

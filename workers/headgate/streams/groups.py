@@ -1,0 +1,45 @@
+"""What a pipeline is on the server: its streams and consumer groups, made and removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.streams.script import ENSURE, RETIRE
+from headgate.streams.server import Call, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.streams.keys import PipelineKeys
+
+
+async def ensure_groups(server: Server, keys: PipelineKeys, branches: Sequence[str]) -> int:
+    """Makes the consumer groups of every partition what `branches` says; gives the number of changes made.
+
+    Creates what is missing, removes groups of branches no longer named (their dead letters stay until the pipeline
+    goes). Calling it again changes nothing.
+    """
+    calls = [Call(ENSURE, (*partition.lanes, f"{partition.tag}:"), tuple(branches)) for partition in keys.all]
+    changes = 0
+    for reply in await server.run_all(calls):
+        if isinstance(reply, Exception):
+            raise reply
+        changes += reply
+    return changes
+
+
+async def remove_pipeline(server: Server, keys: PipelineKeys) -> int:
+    """Deletes every key of a pipeline, of partitions it once had too; gives their number."""
+    removed = 0
+    async for found in server.scan(f"hg:{{{keys.namespace}/{keys.pipeline}:*"):
+        for key in found:
+            removed += int(await server.execute(key.decode(), "UNLINK", key))
+    return removed
+
+
+async def retire(server: Server, keys: PipelineKeys, branch: str, worker: str) -> None:
+    """Says that a worker is dead, so that others may claim what it holds at once instead of after its lease."""
+    calls = [Call(RETIRE, (partition.beats(branch),), (worker,)) for partition in keys.all]
+    for reply in await server.run_all(calls):
+        if isinstance(reply, Exception):
+            raise reply

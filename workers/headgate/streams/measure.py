@@ -1,0 +1,147 @@
+"""Measuring: every pipeline's backlog in one round trip, read-only. An unknown figure is None, never zero."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headgate.event import Lane
+from headgate.streams.script import MEASURE
+from headgate.streams.server import Call, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.streams.keys import PipelineKeys
+
+
+class LaneMeasurement(msgspec.Struct, kw_only=True):
+    """One lane of one branch: events not delivered yet (None: unknown), delivered but unsettled, oldest age in ms."""
+
+    undelivered: int | None = 0
+    pending: int = 0
+    age_ms: int = 0
+
+    @property
+    def backlog(self) -> int | None:
+        """Undelivered and pending; None when unknown."""
+        return None if self.undelivered is None else self.undelivered + self.pending
+
+
+class BranchMeasurement(msgspec.Struct, kw_only=True):
+    """One branch over all partitions. `done`, `dead`, `retried` and `busy_us` only ever grow."""
+
+    lanes: dict[Lane, LaneMeasurement] = msgspec.field(
+        default_factory=lambda: {lane: LaneMeasurement() for lane in Lane}
+    )
+    undelivered: int | None = 0
+    pending: int = 0
+    delayed: int = 0
+    dead_letters: int = 0
+    age_ms: int = 0
+    done: int = 0
+    dead: int = 0
+    retried: int = 0
+    busy_us: int = 0
+    gate: str = "open"
+    holding: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def backlog(self) -> int | None:
+        """Undelivered + pending + delayed; None when the server cannot tell."""
+        return None if self.undelivered is None else self.undelivered + self.pending + self.delayed
+
+    @property
+    def settled(self) -> int:
+        """Events with a final outcome: done or dead-lettered."""
+        return self.done + self.dead
+
+
+class PipelineMeasurement(msgspec.Struct, kw_only=True):
+    """One pipeline at one time (server clock, ms). `published`, `joined`, `partial` and `late` only ever grow."""
+
+    now_ms: int = 0
+    published: int = 0
+    joined: int = 0
+    partial: int = 0
+    late: int = 0
+    open_joins: int = 0
+    branches: dict[str, BranchMeasurement] = msgspec.field(default_factory=dict)
+    last_ids: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+async def measure(
+    server: Server, wanted: Sequence[tuple[PipelineKeys, Sequence[str]]]
+) -> list[PipelineMeasurement | None]:
+    """Measures pipelines (their keys and branches), in one round trip on a single server.
+
+    None stands for a pipeline the server could not measure; raises ServerUnavailableError when it cannot be reached.
+    """
+    calls = [
+        Call(MEASURE, (*partition.lanes, f"{partition.tag}:"), tuple(branches))
+        for keys, branches in wanted
+        for partition in keys.all
+    ]
+    replies = iter(await server.run_all(calls))
+    measured: list[PipelineMeasurement | None] = []
+    for keys, branches in wanted:
+        parts = [next(replies) for _ in keys.all]
+        if any(isinstance(part, Exception) for part in parts):
+            measured.append(None)
+            continue
+        whole = PipelineMeasurement(branches={branch: BranchMeasurement() for branch in branches})
+        for partition, part in zip(keys.all, parts, strict=True):
+            _add_partition(whole, partition.lanes, part, branches)
+        measured.append(whole)
+    return measured
+
+
+def _add_partition(
+    whole: PipelineMeasurement, lanes: Sequence[str], part: list[Any], branches: Sequence[str]
+) -> None:
+    now_ms, published, open_joins, counters, last_ids, *figures = part
+    stats = {name.decode(): int(value) for name, value in zip(counters[::2], counters[1::2], strict=True)}
+    whole.now_ms = max(whole.now_ms, now_ms)
+    whole.published += published
+    whole.open_joins += open_joins
+    whole.joined += stats.get("joined", 0)
+    whole.partial += stats.get("partial", 0)
+    whole.late += stats.get("late", 0)
+    whole.last_ids |= {lane: last.decode() for lane, last in zip(lanes, last_ids, strict=True)}
+    for branch, (streams, delayed, dead_letters, gate, holders) in zip(branches, figures, strict=True):
+        figure = whole.branches[branch]
+        for lane, stream in zip((*Lane, None), streams, strict=True):
+            _add_stream(figure, lane, stream, now_ms)
+        figure.delayed += delayed
+        figure.dead_letters += dead_letters
+        figure.gate = "delayed" if gate else figure.gate
+        figure.done += stats.get(f"done:{branch}", 0)
+        figure.dead += stats.get(f"dead:{branch}", 0)
+        figure.retried += stats.get(f"retried:{branch}", 0)
+        figure.busy_us += stats.get(f"busy:{branch}", 0)
+        for consumer, pending in zip(holders[::2], holders[1::2], strict=True):
+            worker = worker_of(consumer.decode())
+            figure.holding[worker] = figure.holding.get(worker, 0) + pending
+
+
+def _add_stream(figure: BranchMeasurement, lane: Lane | None, stream: list[int], now_ms: int) -> None:
+    undelivered, pending, oldest_ms = stream
+    age_ms = max(0, now_ms - oldest_ms) if oldest_ms else 0
+    figure.undelivered = _sum(figure.undelivered, undelivered)
+    figure.pending += pending
+    figure.age_ms = max(figure.age_ms, age_ms)
+    if lane is not None:
+        part = figure.lanes[lane]
+        part.undelivered = _sum(part.undelivered, undelivered)
+        part.pending += pending
+        part.age_ms = max(part.age_ms, age_ms)
+
+
+def _sum(known: int | None, more: int) -> int | None:
+    return None if known is None or more < 0 else known + more
+
+
+def worker_of(consumer: str) -> str:
+    """The worker a consumer belongs to: its name without the lease's suffix."""
+    return consumer.rpartition(".")[0] or consumer

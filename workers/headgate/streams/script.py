@@ -1,0 +1,47 @@
+"""Server-side scripts: Lua, one file each in scripts/, known to the server by their SHA-1."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+
+_INCLUDE = "--@include "
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script's text; a line `--@include NAME` is replaced by that file, which is no script of its own."""
+
+    name: str
+
+    @cached_property
+    def text(self) -> str:
+        """The script as the server gets it."""
+        return "\n".join(_lines(self.name))
+
+    @cached_property
+    def sha(self) -> str:
+        """What EVALSHA calls it by."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _lines(name: str) -> list[str]:
+    source = resources.files(__package__).joinpath("scripts", name).read_text()
+    lines: list[str] = []
+    for line in source.splitlines():
+        lines += _lines(line.removeprefix(_INCLUDE)) if line.startswith(_INCLUDE) else [line]
+    return lines
+
+
+PUBLISH = Script("publish.lua")
+ENSURE = Script("ensure.lua")
+REGISTER = Script("register.lua")
+READ = Script("read.lua")
+SETTLE = Script("settle.lua")
+BEAT = Script("beat.lua")
+RETIRE = Script("retire.lua")
+SWEEP = Script("sweep.lua")
+MEASURE = Script("measure.lua")
+ALL = (PUBLISH, ENSURE, REGISTER, READ, SETTLE, BEAT, RETIRE, SWEEP, MEASURE)

@@ -1,0 +1,53 @@
+#!lua
+-- Makes one partition's consumer groups what the spec wants; a second call changes nothing.
+-- A group on a source without any group starts at the first entry, so that nothing published before it is lost;
+-- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.
+-- KEYS  1-3 the lanes   4 tag prefix, ending in ':'
+-- ARGV  the branches
+-- Gives the number of groups created and destroyed
+local changes = 0
+local wanted = {}
+for _, branch in ipairs(ARGV) do wanted[branch] = true end
+
+local function groups_of(stream)
+  local found, count = {}, 0
+  if redis.call('EXISTS', stream) == 1 then
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      found[info[2]] = true
+      count = count + 1
+    end
+  end
+  return found, count
+end
+
+for lane = 1, 3 do
+  local found, count = groups_of(KEYS[lane])
+  for _, branch in ipairs(ARGV) do
+    if not found[branch] then
+      if count == 0 then
+        redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
+      else
+        local info, added = redis.call('XINFO', 'STREAM', KEYS[lane]), 0
+        for i = 1, #info, 2 do if info[i] == 'entries-added' then added = info[i + 1] end end
+        redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '$', 'ENTRIESREAD', added)
+      end
+      changes = changes + 1
+    end
+  end
+  for group in pairs(found) do
+    if not wanted[group] then
+      redis.call('XGROUP', 'DESTROY', KEYS[lane], group)
+      redis.call('DEL', KEYS[4] .. 'retry:' .. group, KEYS[4] .. 'delayed:' .. group,
+        KEYS[4] .. 'gate:' .. group, KEYS[4] .. 'beats:' .. group)
+      changes = changes + 1
+    end
+  end
+end
+for _, branch in ipairs(ARGV) do
+  local retry = KEYS[4] .. 'retry:' .. branch
+  if not groups_of(retry)[branch] then
+    redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
+    changes = changes + 1
+  end
+end
+return changes

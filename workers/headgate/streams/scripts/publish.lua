@@ -1,0 +1,24 @@
+#!lua
+-- Publishes a batch of events into one partition; an id already seen within the dedupe window adds nothing.
+-- KEYS  1-3 the lanes high, normal, low   4 prefix of the dedupe marks
+-- ARGV  1 dedupe window in ms (0: none), then for each event: lane 1-3, id, number of field parts, the parts
+-- Gives, for each event: its entry id, 1 when it is a duplicate (then the entry id of the first) else 0
+local window = tonumber(ARGV[1])
+local out = {}
+local at = 2
+while at <= #ARGV do
+  local lane, id, parts = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local first = at + 3
+  at = first + parts
+  local seen = window > 0 and redis.call('GET', KEYS[4] .. id)
+  if seen then
+    out[#out + 1] = seen
+    out[#out + 1] = 1
+  else
+    local entry = redis.call('XADD', lane, '*', unpack(ARGV, first, at - 1))
+    if window > 0 then redis.call('SET', KEYS[4] .. id, entry, 'PX', window) end
+    out[#out + 1] = entry
+    out[#out + 1] = 0
+  end
+end
+return out
