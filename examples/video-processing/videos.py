@@ -19,13 +19,12 @@ from urllib.parse import quote
 import av
 import media
 
-from headgate import Permanent
-from headgate.event import Lane, NewEvent
+from headgate import Lane, NewEvent, PermanentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from headgate.event import Event
+    from headgate import Event
 
 LONGEST_THUMBNAIL_SIDE = 160
 LONGEST_TRANSCODE_SIDE = 320
@@ -63,7 +62,7 @@ def metadata(event: Event) -> dict[str, Any]:
     try:
         return asdict(media.probe(video))
     except av.error.InvalidDataError as error:
-        raise Permanent(f"{video}: no video can be read from it ({error}); upload it again") from error
+        raise PermanentError(f"{video}: no video can be read from it ({error}); upload it again") from error
 
 
 def uploads(count: int) -> Iterator[NewEvent]:
@@ -99,19 +98,21 @@ def _made(
     try:
         width, height = write(video, target, longest)
     except av.error.InvalidDataError as error:
-        raise Permanent(f"{video}: no video can be read from it ({error}); upload it again") from error
+        raise PermanentError(f"{video}: no video can be read from it ({error}); upload it again") from error
     return {"file": name, "width": width, "height": height, "bytes": target.stat().st_size}
 
 
 def _video(event: Event) -> Path:
     name = event.data.get("video") if isinstance(event.data, dict) else None
     if not isinstance(name, str):
-        raise Permanent(
+        raise PermanentError(
             f"data.video: {name!r} is no path; publish an event as {{'video': 'uploads/<file>'}}, "
             "a path in the media folder"
         )
     folder = media_folder().resolve()
     video = (folder / name).resolve()
     if not video.is_relative_to(folder):
-        raise Permanent(f"data.video: {name!r} lies outside the media folder {folder}; name a file in it")
+        raise PermanentError(
+            f"data.video: {name!r} lies outside the media folder {folder}; name a file in it"
+        )
     return video

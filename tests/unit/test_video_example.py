@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from headgate import Permanent
+from headgate import PermanentError
 from headgate.event import Event, Lane, encode_data
 from headgate.join import Record
 
@@ -118,7 +118,7 @@ def test_what_can_never_be_handled_is_said_to_be_permanent(example: Example, bra
         ({"clip": 1}, "is no path"),
         (None, "is no path"),
     ):
-        with pytest.raises(Permanent, match=message):
+        with pytest.raises(PermanentError, match=message):
             handler(Event(id="upload", body=encode_data(data)))
     assert [path.name for path in example.folder.rglob("*") if path.is_file()] == ["text.mp4"]
 
