@@ -7,7 +7,7 @@ crd.py makes all three the text of `kubectl explain`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -42,11 +42,33 @@ class Rule:
     remedy: str
     field: str = ""
 
+    def declared(self) -> dict[str, str]:
+        """The rule as a CRD holds it."""
+        declared = {"rule": self.expression, "message": self.message}
+        return declared | {"fieldPath": f".{self.field}"} if self.field else declared
+
+
+MERGE_KEY = "x-headgate-merge-key"
+
+
+def _attach(schema: dict[str, Any], model: type[Model]) -> None:
+    """Puts into a model's JSON schema what JSON schema has no words for; crd.py reads it."""
+    if model.rules:
+        schema["x-kubernetes-validations"] = [rule.declared() for rule in model.rules]
+    if model.merge_key:
+        schema[MERGE_KEY] = model.merge_key
+
 
 class Model(BaseModel):
     """An object of the API. Members that this version does not know are dropped, as the API server does."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="ignore",
+        json_schema_extra=_attach,
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
     merge_key: ClassVar[str] = ""

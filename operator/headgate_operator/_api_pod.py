@@ -9,11 +9,9 @@ from pydantic import Field
 
 from headgate_operator._api_base import LABEL_PATTERN, Model, ObjectName, OpenModel, Rule
 
-_LABEL_KEY = Annotated[str, Field(min_length=1, max_length=316)]
-Quantity = Annotated[
-    int | Annotated[str, Field(max_length=32)],
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True}),
-]
+_DECIMAL = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
+QUANTITY_PATTERN = rf"^[+-]?{_DECIMAL}([KMGTPE]i|[numkMGTPE]|[eE][+-]?{_DECIMAL})?$"
+Quantity = int | Annotated[str, Field(max_length=32, pattern=QUANTITY_PATTERN)]
 Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
 VolumeName = Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_PATTERN)]
 
@@ -205,7 +203,7 @@ class PodSpec(Model):
         " only.",
         examples=[[{"secretRef": {"name": "storage"}}]],
     )
-    node_selector: dict[_LABEL_KEY, Annotated[str, Field(max_length=63)]] | None = Field(
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(
         default=None,
         max_length=32,
         description="Labels that a worker's node must have.",
