@@ -1,0 +1,48 @@
+# Headgate's images: `--target worker` is slim, `--target operator` adds the control plane.
+# Both run as any user on a read-only root file system.
+ARG BASE=docker.io/library/python:3.11-slim
+
+# hadolint ignore=DL3006
+FROM ${BASE} AS build
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt UV_LINK_MODE=copy
+WORKDIR /src
+COPY requirements.lock pyproject.toml ./
+# uv checks the hashes of the constraint file. `--seed`: a worker image is what others add their packages to, with pip.
+RUN --mount=type=cache,target=/root/.cache \
+    python3 -m venv /opt/uv \
+ && /opt/uv/bin/pip install --quiet --disable-pip-version-check "uv==$(sed -n 's/^uv==\([^ ;\\]*\).*/\1/p' requirements.lock)" \
+ && /opt/uv/bin/uv venv --quiet --seed --python python3 /opt/headgate \
+ && /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --constraint requirements.lock -r pyproject.toml
+
+FROM build AS build-operator
+RUN --mount=type=cache,target=/root/.cache \
+    /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --constraint requirements.lock -r pyproject.toml --extra operator
+
+FROM build AS package
+COPY README.md LICENSE ./
+COPY crds crds
+COPY operator operator
+COPY cli cli
+COPY workers workers
+RUN --mount=type=cache,target=/root/.cache \
+    /opt/uv/bin/uv build --quiet --wheel --python /opt/headgate --out-dir /wheels \
+ && /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --no-deps /wheels/*.whl
+
+FROM build-operator AS package-operator
+COPY --from=package /wheels /wheels
+RUN /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --no-deps /wheels/*.whl
+
+# hadolint ignore=DL3006
+FROM ${BASE} AS runtime
+ENV PATH=/opt/headgate/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+WORKDIR /
+ENTRYPOINT ["headgate"]
+
+FROM runtime AS operator
+COPY --from=package-operator /opt/headgate /opt/headgate
+CMD ["operator"]
+
+FROM runtime AS worker
+COPY --from=package /opt/headgate /opt/headgate
+CMD ["worker"]
