@@ -1,0 +1,177 @@
+"""How many workers a branch should have: a pure decision from one second's figures and what was seen before.
+
+    replicas = ceil((arrival rate + backlog / drainWithinSeconds) / measured rate of one worker)
+
+clamped to `min..max`; upward at once, downward only when every target of the last `scaleDownAfterSeconds` was
+lower. What is not known is never taken for zero: an unknown backlog holds what is there, and nothing goes to zero
+over unsettled events.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+ARRIVAL_SECONDS = 10.0  # the arrival rate is taken over this many seconds
+MEMORY_SECONDS = 30.0  # how fast old measurements of a worker's rate fade (time constant), for short handlers
+
+
+@dataclass(frozen=True)
+class ScaleLimits:
+    """The bounds and times of `spec.branches[].scale`, and the concurrency of one worker."""
+
+    min: int = 0
+    max: int = 10
+    drain_within_seconds: float = 30
+    scale_down_after_seconds: float = 60
+    concurrency: int = 8
+
+
+@dataclass(frozen=True)
+class ScalerInputs:
+    """One moment of a branch. Counters are cumulative; one that falls was reset: that interval is left out.
+
+    With an unknown backlog the counters are unknown too, and not looked at.
+    """
+
+    now: float
+    """Seconds on any clock that only grows."""
+    published: int
+    settled: int
+    busy_seconds: float
+    """Time spent inside handlers, summed over all of them."""
+    backlog: int | None
+    """Everything unsettled; None when it cannot be measured."""
+    current: int
+    """Replicas asked for now."""
+    ready: int
+    """Workers that can work now."""
+    deferred: int = 0
+    """The part of the backlog nobody may take yet: retries that are not due, lanes behind a gate."""
+
+    @property
+    def workable(self) -> int:
+        """Events a worker could take or has taken."""
+        return max(0, (self.backlog or 0) - self.deferred)
+
+
+@dataclass(frozen=True)
+class WorkerRate:
+    """What is known about one worker's speed: sums that fade together; their quotients are recent means."""
+
+    settled: float = 0.0
+    worker_seconds: float = 0.0
+    """Only of intervals in which every worker had enough to do: idle time says nothing about speed."""
+    handled: float = 0.0
+    busy_seconds: float = 0.0
+
+    @property
+    def handler_seconds(self) -> float | None:
+        """Mean time of one event inside the handler, its failed attempts included; None before the first."""
+        return self.busy_seconds / self.handled if self.handled > 0 else None
+
+    def per_second(self, concurrency: int) -> float | None:
+        """Events one busy worker settles a second; None while nothing has been settled.
+
+        Measured under saturation where there is enough of it, else what `concurrency` handlers side by side
+        would do.
+        """
+        handler = self.handler_seconds
+        if self.settled > 0 and self.worker_seconds >= 3 * max(1.0, handler or 0.0):
+            return self.settled / self.worker_seconds
+        return concurrency / max(handler, 1e-6) if handler is not None else None
+
+
+@dataclass(frozen=True)
+class ScalerState:
+    """What a decision remembers for the next; kept as long as the branch, so the rate survives scale-to-zero."""
+
+    rate: WorkerRate = WorkerRate()
+    previous: ScalerInputs | None = None
+    arrivals: tuple[tuple[float, float, float], ...] = ()
+    """(end of the interval, its seconds, events a second), oldest first."""
+    targets: tuple[tuple[float, int], ...] = ()
+    """(time, target) within the window, oldest first; falling, as a lower one before a higher decides nothing."""
+
+    @property
+    def arrival_rate(self) -> float:
+        """Events published a second: the interquartile mean over the last seconds.
+
+        It leaves a single burst to the backlog, where a mean would count those events a second time.
+        """
+        whole = sum(seconds for _, seconds, _ in self.arrivals)
+        low, high, at, total = whole / 4, whole * 3 / 4, 0.0, 0.0
+        for _, seconds, rate in sorted(self.arrivals, key=lambda arrival: arrival[2]):
+            total += rate * max(0.0, min(at + seconds, high) - max(at, low))
+            at += seconds
+        return total / (high - low) if whole else 0.0
+
+
+def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> tuple[ScalerState, int]:
+    """The next state and the replicas to ask for, always within `limits.min..limits.max`."""
+    if inputs.backlog is not None:
+        state = _learn(state, inputs, limits)
+    held = min(max(inputs.current, limits.min), limits.max)
+    target = held if inputs.backlog is None else _target(state, inputs, limits)
+    # What runs at the first look (the operator restarted) counts as a target too, or it would drop at once.
+    before = state.targets or ((inputs.now, held),)
+    since = inputs.now - limits.scale_down_after_seconds
+    kept = tuple((at, value) for at, value in before if at > since and value > target)
+    state = replace(state, targets=(*kept, (inputs.now, target)))
+    highest = max(value for _, value in state.targets)
+    return state, min(max(highest, limits.min), limits.max)
+
+
+def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> int:
+    rate = state.rate.per_second(limits.concurrency)
+    if rate is None:
+        # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
+        wanted = math.ceil(inputs.workable / limits.concurrency)
+    else:
+        wanted = math.ceil((state.arrival_rate + inputs.workable / limits.drain_within_seconds) / rate)
+    return min(max(wanted, 1 if inputs.backlog else 0, limits.min), limits.max)
+
+
+def _learn(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> ScalerState:
+    previous = state.previous
+    if previous is None:
+        return replace(state, previous=inputs)
+    seconds = inputs.now - previous.now
+    if seconds <= 0:
+        return state
+    reset = inputs.published < previous.published or inputs.settled < previous.settled
+    if reset:
+        return replace(state, previous=inputs)
+    arrived = (inputs.now, seconds, (inputs.published - previous.published) / seconds)
+    recent = tuple(a for a in state.arrivals if a[0] > inputs.now - ARRIVAL_SECONDS)
+    return replace(
+        state,
+        previous=inputs,
+        arrivals=(*recent, arrived),
+        rate=_learn_rate(state.rate, previous, inputs, limits.concurrency),
+    )
+
+
+def _learn_rate(
+    rate: WorkerRate, previous: ScalerInputs, inputs: ScalerInputs, concurrency: int
+) -> WorkerRate:
+    settled = inputs.settled - previous.settled
+    busy = max(0.0, inputs.busy_seconds - previous.busy_seconds)
+    enough = min(previous.ready, inputs.ready) * concurrency
+    if enough > 0 and min(previous.workable, inputs.workable) >= enough:
+        seconds = inputs.now - previous.now
+        # Long handlers settle in clumps: remember several of their durations, or a pause would look slow.
+        memory = max(MEMORY_SECONDS, 3 * (rate.handler_seconds or 0.0))
+        fade = math.exp(-seconds / memory)
+        rate = replace(
+            rate,
+            settled=rate.settled * fade + settled,
+            worker_seconds=rate.worker_seconds * fade + seconds * (previous.ready + inputs.ready) / 2,
+        )
+    if settled:
+        # Fades by events, not by time: an idle hour does not change how long a handler takes.
+        fade = math.exp(-settled / (20 * concurrency))
+        rate = replace(
+            rate, handled=rate.handled * fade + settled, busy_seconds=rate.busy_seconds * fade + busy
+        )
+    return rate

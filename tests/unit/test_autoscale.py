@@ -1,0 +1,176 @@
+"""The laws of the number of workers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate_operator.autoscale import ScaleLimits, ScalerInputs, ScalerState, WorkerRate, decide
+
+LIMITS = ScaleLimits(min=0, max=20, drain_within_seconds=30, scale_down_after_seconds=60, concurrency=8)
+IDLE = ScalerInputs(now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=0, ready=0)
+KNOWN = ScalerState(
+    rate=WorkerRate(settled=100, worker_seconds=10, handled=100, busy_seconds=8)
+)  # 10 a second
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> ScaleLimits:
+    least = draw(st.integers(0, 50))
+    return ScaleLimits(
+        min=least,
+        max=draw(st.integers(max(1, least), 100)),
+        drain_within_seconds=draw(st.integers(1, 600)),
+        scale_down_after_seconds=draw(st.integers(0, 600)),
+        concurrency=draw(st.integers(1, 1000)),
+    )
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> ScalerInputs:
+    return ScalerInputs(
+        now=draw(st.floats(0, 1e6)),
+        published=draw(st.integers(0, 10**9)),
+        settled=draw(st.integers(0, 10**9)),
+        busy_seconds=draw(st.floats(0, 1e9)),
+        backlog=draw(st.none() | st.integers(0, 10**9)),
+        current=draw(st.integers(0, 200)),
+        ready=draw(st.integers(0, 200)),
+        deferred=draw(st.integers(0, 10**6)),
+    )
+
+
+@given(limits(), st.lists(moments(), min_size=1, max_size=20))
+def test_replicas_stay_within_bounds_whatever_is_measured(bounds: ScaleLimits, seen: list[ScalerInputs]):
+    state = ScalerState()
+    for moment in seen:
+        state, replicas = decide(state, moment, bounds)
+        assert bounds.min <= replicas <= bounds.max
+
+
+@given(limits(), st.lists(moments(), min_size=1, max_size=20))
+def test_unsettled_events_never_see_zero_workers(bounds: ScaleLimits, seen: list[ScalerInputs]):
+    state = ScalerState()
+    for moment in seen:
+        state, replicas = decide(state, moment, bounds)
+        assert replicas > 0 or not moment.backlog
+
+
+@given(limits(), st.lists(moments(), max_size=10), moments(), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_backlog_never_takes_fewer_workers(
+    bounds: ScaleLimits, seen: list[ScalerInputs], last: ScalerInputs, some: int, more: int
+):
+    state = ScalerState()
+    for moment in seen:
+        state, _ = decide(state, moment, bounds)
+    state = replace(state, previous=None)  # the same knowledge of rates on both sides
+    _, few = decide(state, replace(last, backlog=some), bounds)
+    _, many = decide(state, replace(last, backlog=some + more), bounds)
+    assert few <= many
+
+
+@given(st.integers(0, 20), st.lists(st.floats(0.01, 100), max_size=50))
+def test_an_unknown_backlog_holds_what_is_there_however_long(current: int, pauses: list[float]):
+    state, now = KNOWN, 0.0
+    for pause in pauses:
+        now += pause
+        state, replicas = decide(state, replace(IDLE, now=now, backlog=None, current=current), LIMITS)
+        assert replicas == current
+
+
+def test_the_end_of_an_outage_starts_the_window_anew():
+    state, _ = decide(KNOWN, replace(IDLE, backlog=None, current=5), LIMITS)
+    for now in range(1, 100):
+        state, _ = decide(state, replace(IDLE, now=now, backlog=None, current=5), LIMITS)
+    state, replicas = decide(state, replace(IDLE, now=100, current=5), LIMITS)
+    assert replicas == 5
+
+
+def test_the_first_event_starts_a_worker_at_once():
+    state, replicas = decide(ScalerState(), IDLE, LIMITS)
+    assert replicas == 0
+    _, replicas = decide(state, replace(IDLE, now=0.1, published=1, backlog=1), LIMITS)
+    assert replicas == 1
+
+
+def test_a_burst_goes_straight_to_the_target():
+    _, replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
+    assert replicas == 1500 / 30 / 10
+
+
+def test_the_first_guess_is_a_slot_an_event_up_to_the_maximum():
+    assert decide(ScalerState(), replace(IDLE, backlog=30), LIMITS)[1] == math.ceil(30 / 8)
+    assert decide(ScalerState(), replace(IDLE, backlog=30_000), LIMITS)[1] == 20
+
+
+def test_fewer_workers_only_after_the_window_and_then_at_once():
+    state, replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
+    history = []
+    for now in range(1, 120):
+        state, replicas = decide(state, replace(IDLE, now=now, published=0, current=replicas), LIMITS)
+        history.append(replicas)
+    assert history[:59] == [5] * 59
+    assert history[60:] == [0] * 59
+
+
+def test_a_restarted_operator_holds_for_a_window():
+    state, replicas = decide(ScalerState(), replace(IDLE, current=7), LIMITS)
+    assert replicas == 7
+    _, replicas = decide(state, replace(IDLE, now=61, current=7), LIMITS)
+    assert replicas == 0
+
+
+def test_the_rate_survives_scale_to_zero():
+    state, replicas = KNOWN, 0
+    for now in range(200):
+        state, replicas = decide(state, replace(IDLE, now=now), LIMITS)
+    assert replicas == 0
+    _, replicas = decide(state, replace(IDLE, now=200, backlog=1500, published=1500), LIMITS)
+    assert replicas == 5
+
+
+def test_what_nobody_may_take_yet_asks_for_one_worker_only():
+    assert decide(KNOWN, replace(IDLE, backlog=10_000, deferred=10_000), LIMITS)[1] == 1
+
+
+@given(
+    arrival=st.floats(0, 150),
+    handler=st.floats(0.01, 5),
+    concurrency=st.integers(1, 16),
+)
+def test_a_constant_load_is_met_and_does_not_flap(arrival: float, handler: float, concurrency: int):
+    """A simulated branch: ten minutes at a constant rate, workers that take three seconds to be ready."""
+    bounds = replace(LIMITS, max=1000, concurrency=concurrency)
+    state, replicas, backlog, published, settled = ScalerState(), 0, 0.0, 0.0, 0.0
+    starting: list[tuple[int, int]] = []
+    history: list[int] = []
+    ready = 0
+    for now in range(600):
+        published += arrival
+        backlog += arrival
+        done = min(ready * concurrency / handler, max(0.0, backlog - arrival * min(handler, 1)))
+        backlog -= done
+        settled += done
+        ready = min(replicas, max((count for at, count in starting if at <= now), default=ready))
+        inputs = ScalerInputs(
+            now=now,
+            published=int(published),
+            settled=int(settled),
+            busy_seconds=int(settled) * handler,
+            backlog=math.ceil(backlog),
+            current=replicas,
+            ready=ready,
+        )
+        state, wanted = decide(state, inputs, bounds)
+        if wanted != replicas:
+            starting.append((now + 3, wanted))
+        replicas = wanted
+        history.append(wanted)
+    last = history[240:]
+    assert last[-1] * concurrency / handler >= arrival * 0.99
+    changes = sum(a != b for a, b in itertools.pairwise(last))
+    assert changes <= 6, last  # a window of 60 s in 360 s, and no more than one change in each
