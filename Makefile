@@ -27,3 +27,7 @@ check: venv ## format, lint, types, layers, generated files, shell and Dockerfil
 .PHONY: generate
 generate: venv ## the CRD, the API reference and the dashboard from their sources
 	@$(BIN)/python hack/generate.py
+
+.PHONY: bench
+bench: venv ## one worker's throughput and latency beside a raw C client's; ARGS='--help' says how
+	@PYTHONPATH=tests $(BIN)/python -m bench.throughput $(ARGS)

@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks, on free loopback ports: Redis 7, Valkey, a Redis Cluster of three masters.
+"""Real servers on free loopback ports for tests and benchmarks: Redis 7, Valkey, a cluster of three masters.
 
 Each is a context manager that yields the URL and stops its own processes by their handles; none outlives it.
 """

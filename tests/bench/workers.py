@@ -1,0 +1,81 @@
+"""Real `headgate worker` processes for the benchmarks, started with a contract and stopped by SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from headgate.contract import BranchContract
+
+READY_SECONDS = 20.0
+STOP_SECONDS = 20.0
+
+
+class WorkerFailedError(RuntimeError):
+    """A worker did not become ready, or did not end with 0 when told to stop; carries the end of its log."""
+
+
+@contextlib.contextmanager
+def running_worker(
+    url: str, contract: BranchContract, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """One worker process, ready when entered, drained when left; yields its process id.
+
+    Handlers are imported from this folder. Raises WorkerFailedError.
+    """
+    port = free_port()
+    log = folder / f"worker-{contract.pipeline}-{contract.branch}.log"
+    settings = {
+        **os.environ,
+        "HEADGATE_CONTRACT": contract.encode(),
+        "HEADGATE_REDIS_URL": url,
+        "HEADGATE_CONSUMER": f"bench-{contract.branch}",
+        "HEADGATE_HTTP_PORT": str(port),
+        "PYTHONPATH": str(Path(__file__).parent),
+        **(environment or {}),
+    }
+    with log.open("wb") as output:
+        command = [str(Path(sys.executable).with_name("headgate")), "worker"]
+        process = subprocess.Popen(command, env=settings, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _wait_ready(process, port, log)
+            yield process.pid
+        finally:
+            process.terminate()
+            try:
+                status = process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = process.wait()
+    if status != 0:
+        raise WorkerFailedError(f"worker of {contract.branch}: ended with {status}: {_end_of(log)}")
+
+
+def _wait_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer,
+        ):
+            if answer.status == 200:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise WorkerFailedError(f"worker is not ready on port {port}: {_end_of(log)}")
+        time.sleep(0.02)
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
