@@ -28,6 +28,14 @@ check: venv ## format, lint, types, layers, generated files, shell and Dockerfil
 generate: venv ## the CRD, the API reference and the dashboard from their sources
 	@$(BIN)/python hack/generate.py
 
+.PHONY: demo
+demo: venv ## the quick start: 30 real uploads, a burst included, each record checked, and a picture of what scaled when
+	@$(BIN)/python examples/video-processing/demo.py
+
+.PHONY: test
+test: venv ## every tier: check, unit, streams, cluster; TIERS='unit streams' for some
+	@hack/test $(TIERS)
+
 .PHONY: bench
 bench: venv ## one worker's throughput and latency beside a raw C client's; ARGS='--help' says how
 	@PYTHONPATH=tests $(BIN)/python -m bench.throughput $(ARGS)
