@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dashboard import dashboard
 from reference import reference
 
 from headgate_operator.crd import crd_yaml
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("crds/fanoutpipelines.headgate.dev.yaml", crd_yaml),
     ("charts/headgate/files/fanoutpipelines.headgate.dev.yaml", crd_yaml),
+    ("charts/headgate/dashboards/headgate.json", dashboard),
     ("docs/reference/fanoutpipeline.md", reference),
 )
 
