@@ -1,0 +1,30 @@
+"""`headgate operator`: the control plane, as the chart runs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def operator_command(
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics.", min=0, max=65535)] = 9100,
+    health_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz.", min=0, max=65535)] = 8080,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Namespace to look after; give it again for more. Without it, all of them."),
+    ] = None,
+) -> None:
+    """Run the operator, in a cluster or against the one of KUBECONFIG.
+
+    HEADGATE_REDIS_URL is the server of pipelines that name none. Several may run: one leads, by Lease.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from headgate_operator.main import OperatorSettings, configure_logging, run  # noqa: PLC0415
+
+    configure_logging()
+    settings = OperatorSettings.from_environment(
+        namespaces=namespace or (), metrics_port=metrics_port, health_port=health_port
+    )
+    raise typer.Exit(asyncio.run(run(settings)))

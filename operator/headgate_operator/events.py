@@ -1,0 +1,138 @@
+"""Kubernetes events about a pipeline: on transitions only, so that `kubectl describe` tells a story and not a log."""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headgate_operator.api import API_VERSION, KIND, ConditionStatus
+from headgate_operator.cluster import ClusterError
+
+if TYPE_CHECKING:
+    from headgate_operator.api import FanoutPipelineStatus
+    from headgate_operator.cluster import Cluster
+
+log = structlog.get_logger()
+
+CONTROLLER = "headgate.dev/operator"
+_LONGEST_NOTE = 1024  # the API server's limit
+
+
+class Severity(enum.StrEnum):
+    """The two types of event there are."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One event to be: reason and action are CamelCase words, the note is a sentence."""
+
+    severity: Severity
+    reason: str
+    note: str
+    action: str = "Reconcile"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The pipeline an event is about."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+_ON_TRUE = {
+    "Ready": (Severity.NORMAL, "Ready"),
+    "RedisReachable": (Severity.NORMAL, "RedisReachable"),
+    "BackpressureActive": (Severity.NORMAL, "BackpressureEngaged"),
+    "DeadLettersPresent": (Severity.WARNING, "DeadLettersPresent"),
+    "Stalled": (Severity.WARNING, "Stalled"),
+}
+_ON_FALSE = {
+    "Ready": (Severity.WARNING, "NotReady"),
+    "RedisReachable": (Severity.WARNING, "RedisUnreachable"),
+    "BackpressureActive": (Severity.NORMAL, "BackpressureReleased"),
+    "DeadLettersPresent": (Severity.NORMAL, "DeadLettersCleared"),
+}
+_GOOD_AT_FIRST = {"RedisReachable": ConditionStatus.TRUE, "Ready": ConditionStatus.FALSE}
+"""What needs no event when a condition is found so for the first time; False for all others."""
+
+
+def transitions(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> list[Notice]:
+    """The events that tell how one status became the other; none when nothing of note changed."""
+    notices: list[Notice] = []
+    held = {condition.type: condition.status for condition in before.conditions}
+    for condition in after.conditions:
+        name = condition.type
+        was = held.get(name, ConditionStatus.UNKNOWN)
+        if was == ConditionStatus.UNKNOWN:
+            was = _GOOD_AT_FIRST.get(name, ConditionStatus.FALSE)
+        engaged_further = name == "BackpressureActive" and after.level and after.level != before.level
+        if condition.status == ConditionStatus.UNKNOWN or (condition.status == was and not engaged_further):
+            continue
+        table = _ON_TRUE if condition.status == ConditionStatus.TRUE else _ON_FALSE
+        if name in table:
+            notices.append(Notice(*table[name], condition.message))
+    return notices + _scalings(before, after)
+
+
+def _scalings(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> list[Notice]:
+    desired = {branch.name: branch.desired_replicas for branch in before.branches}
+    notices = []
+    for branch in after.branches:
+        was = desired.get(branch.name, branch.desired_replicas)
+        if was != branch.desired_replicas:
+            reason = "ScaledUp" if branch.desired_replicas > was else "ScaledDown"
+            backlog = "unknown" if branch.backlog is None else branch.backlog
+            note = f"branch {branch.name}: {was} -> {branch.desired_replicas} workers, backlog {backlog}"
+            notices.append(Notice(Severity.NORMAL, reason, note, "Scale"))
+    return notices
+
+
+class Recorder:
+    """Writes events. `instance` names this process. An event that cannot be written is logged, never an error."""
+
+    def __init__(self, cluster: Cluster, instance: str) -> None:
+        self._cluster = cluster
+        self._instance = instance[:128]
+
+    async def record(self, subject: Subject, notice: Notice) -> None:
+        """Writes one event about a pipeline."""
+        log.info(
+            "event", pipeline=f"{subject.namespace}/{subject.name}", reason=notice.reason, note=notice.note
+        )
+        try:
+            await self._cluster.create(
+                {
+                    "apiVersion": "events.k8s.io/v1",
+                    "kind": "Event",
+                    "metadata": {
+                        "namespace": subject.namespace,
+                        "name": f"{subject.name}.{uuid.uuid4().hex[:16]}",
+                    },
+                    "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "type": notice.severity.value,
+                    "reason": notice.reason,
+                    "note": notice.note[:_LONGEST_NOTE],
+                    "action": notice.action,
+                    "reportingController": CONTROLLER,
+                    "reportingInstance": self._instance,
+                    "regarding": {
+                        "apiVersion": API_VERSION,
+                        "kind": KIND,
+                        "namespace": subject.namespace,
+                        "name": subject.name,
+                        "uid": subject.uid,
+                    },
+                }
+            )
+        except ClusterError as error:
+            log.warning("event not written", reason=notice.reason, error=str(error))

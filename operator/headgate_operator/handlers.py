@@ -1,0 +1,80 @@
+"""The wiring of kopf: what it watches and whom it tells, and nothing else.
+
+kopf watches, retries watches, holds the finaliser and runs one daemon a pipeline. It stores nothing in the objects: the
+keeper compares what is wanted with what is there, so there is no last state to remember.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from headgate_operator.api import GROUP, PLURAL, VERSION
+from headgate_operator.manifests import PIPELINE_LABEL
+
+if TYPE_CHECKING:
+    from headgate_operator.cluster import Cluster
+    from headgate_operator.keeper import Keeper
+
+FINALIZER = f"{GROUP}/cleanup"
+
+
+class _NothingStored(kopf.DiffBaseStorage):
+    """kopf would annotate each object with its last spec, to tell what changed; nobody here asks."""
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
+def settings() -> kopf.OperatorSettings:
+    """Settings of kopf itself."""
+    chosen = kopf.OperatorSettings()
+    chosen.persistence.finalizer = FINALIZER
+    chosen.persistence.diffbase_storage = _NothingStored()
+    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    chosen.posting.enabled = False  # events are ours, on transitions only
+    chosen.peering.standalone = True  # one leads by Lease (leader.py)
+    chosen.scanning.disabled = True  # needs no right to watch namespaces and CRDs
+    chosen.networking.connect_timeout = 10
+    chosen.process.ultimate_exiting_timeout = None  # main.py ends the process
+    return chosen
+
+
+def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
+    """The handlers."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        configuration = cluster.configuration
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=await cluster.token(),
+        )
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
+    async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
+        keeper.saw_pipeline(type, body)
+
+    @kopf.on.event("apps", "v1", "deployments", labels={PIPELINE_LABEL: kopf.PRESENT}, registry=handlers)
+    async def deployment_event(type: str | None, event: kopf.RawEvent, **_: Any) -> None:  # noqa: A002
+        keeper.saw_deployment(type, event["object"])
+
+    # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go.
+    @kopf.daemon(GROUP, VERSION, PLURAL, cancellation_timeout=10, registry=handlers)
+    async def keep(body: kopf.Body, **_: Any) -> None:
+        await keeper.keep(body)
+
+    @kopf.on.delete(GROUP, VERSION, PLURAL, registry=handlers)
+    async def delete(body: kopf.Body, **_: Any) -> None:
+        await keeper.clean_up(body)
+
+    return handlers

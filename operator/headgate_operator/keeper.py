@@ -1,0 +1,225 @@
+"""Keeps every pipeline as its manifest says: passes when something changed, and reports what there is.
+
+A loop for each pipeline, level-triggered: watch events only wake it. It survives everything but its own cancellation,
+and may be cancelled anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from headgate_operator import topology
+from headgate_operator.api import API_VERSION, KIND, FanoutPipelineStatus
+from headgate_operator.cluster import ClusterError, NotFoundError
+from headgate_operator.events import Notice, Severity, Subject, transitions
+from headgate_operator.manifests import PIPELINE_LABEL
+from headgate_operator.pipeline import ManifestError, load_pipeline
+from headgate_operator.problem import Problem
+from headgate_operator.reconcile import Findings, reconcile
+from headgate_operator.status import Scene, compose, loaded, merge_patch, significant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate.streams import Server
+    from headgate_operator.cluster import Cluster
+    from headgate_operator.events import Recorder
+    from headgate_operator.pilot import Pilot
+    from headgate_operator.pipeline import Pipeline
+    from headgate_operator.readings import PipelineReading
+    from headgate_operator.servers import Servers
+    from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+
+log = structlog.get_logger()
+
+RESYNC_SECONDS = 300.0
+"""An unchanged pipeline is looked over this often."""
+LONGEST_BACKOFF_SECONDS = 15.0
+LOOK_SECONDS = 1.0
+FIGURES_SECONDS = 2.0
+"""Status is written at most this often for the sake of figures alone."""
+REMOVE_ATTEMPTS = 3
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Room:
+    """What is known of one pipeline from pass to pass."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    findings: Findings | None = None
+    status: FanoutPipelineStatus | None = None
+    generation: int = -1
+    written: float = float("-inf")
+    removed_uid: str = ""
+
+
+class Keeper:
+    """All pipelines of one operator process."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        substrate: KubernetesSubstrate,
+        servers: Servers,
+        pilot: Pilot,
+        recorder: Recorder,
+    ) -> None:
+        self._cluster = cluster
+        self._substrate = substrate
+        self._servers = servers
+        self._pilot = pilot
+        self._recorder = recorder
+        self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
+
+    async def keep(self, manifest: Mapping[str, Any]) -> None:
+        """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
+        room = self._rooms[_key(manifest)]
+        failures, due = 0, time.monotonic()
+        while room.removed_uid != manifest["metadata"]["uid"]:
+            try:
+                if room.changed.is_set() or time.monotonic() >= due:
+                    room.changed.clear()
+                    findings = await self._pass(room, manifest)
+                    failures = 0 if findings.clean else failures + 1
+                    due = time.monotonic() + _pause(failures)
+                await self._report(room, manifest)
+            except Exception:
+                failures += 1
+                due = time.monotonic() + _pause(failures)
+                log.exception("pass failed", pipeline="/".join(_key(manifest)), retry_in=_pause(failures))
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await room.changed.wait()
+            except TimeoutError:
+                continue
+
+    async def clean_up(self, manifest: Mapping[str, Any]) -> None:
+        """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
+
+        A server that is gone must not keep the object from going: then the keys are left, and an event says so.
+        """
+        key, uid = _key(manifest), manifest["metadata"]["uid"]
+        room = self._rooms[key]
+        room.removed_uid = uid
+        self._pilot.remove(*key)
+        async with room.lock:
+            try:
+                pipeline = load_pipeline(manifest)
+                await self._remove_workers(pipeline)
+                count = await topology.remove(await self._server(pipeline), pipeline)
+                log.info("pipeline removed", pipeline=str(pipeline), keys=count)
+            except (Problem, ManifestError) as problem:
+                note = f"the pipeline's keys are left on its Redis server: {problem}"
+                await self._recorder.record(
+                    Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
+                )
+            except Exception as error:
+                log.exception("clean-up failed", pipeline="/".join(key))
+                note = f"the pipeline may have left keys on its Redis server: {error!r}"
+                await self._recorder.record(
+                    Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
+                )
+            await self._servers.release(*key)
+            self._substrate.forget(*key)
+
+    def saw_pipeline(self, event: str | None, manifest: Mapping[str, Any]) -> None:
+        """Takes in a watch event: a new generation is due a pass; a pipeline that is gone is forgotten."""
+        key, metadata = _key(manifest), manifest["metadata"]
+        if event == "DELETED":
+            self._rooms.pop(key, None)
+            return
+        room = self._rooms[key]
+        if metadata.get("generation", 0) != room.generation:
+            room.generation = metadata.get("generation", 0)
+            room.changed.set()
+
+    def saw_deployment(self, event: str | None, deployment: Mapping[str, Any]) -> None:
+        """Takes in a watch event of a child: one that is not as it was left is due a pass."""
+        metadata = deployment["metadata"]
+        key = (metadata["namespace"], metadata["labels"][PIPELINE_LABEL])
+        if self._substrate.saw(event, dict(deployment)) and key in self._rooms:
+            self._rooms[key].changed.set()
+
+    async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
+        async with room.lock:
+            findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
+            room.findings = findings
+            if findings.pipeline is not None and self._is_assigned(findings.pipeline):
+                self._pilot.add(findings.pipeline)
+            if findings.writes:
+                log.info("reconciled", pipeline="/".join(_key(manifest)), writes=findings.writes)
+            return findings
+
+    async def _report(self, room: _Room, manifest: Mapping[str, Any]) -> None:
+        """Writes the status if it is not what was last written, and events about what changed."""
+        if room.findings is None:
+            return
+        key, uid = _key(manifest), manifest["metadata"]["uid"]
+        before = room.status if room.status is not None else loaded(manifest.get("status"))
+        reading = self._reading(key, uid)
+        after = compose(Scene(room.findings, reading, before, datetime.now(UTC)))
+        if after == before:
+            room.status = after
+            return
+        if not significant(before, after) and time.monotonic() - room.written < FIGURES_SECONDS:
+            return
+        try:
+            await self._cluster.patch(API_VERSION, KIND, *key, merge_patch(after), subresource="status")
+        except NotFoundError:
+            return
+        room.status, room.written = after, time.monotonic()
+        for notice in transitions(before, after):
+            await self._recorder.record(Subject(*key, uid), notice)
+
+    def _reading(self, key: Key, uid: str) -> PipelineReading | None:
+        reading = self._pilot.readings.get(key)
+        return reading if reading is not None and reading.pipeline.uid == uid else None
+
+    async def _connect(self, pipeline: Pipeline) -> Server:
+        source = await self._substrate.redis(pipeline)
+        return await self._servers.assign(pipeline, source.url)
+
+    async def _server(self, pipeline: Pipeline) -> Server:
+        """The server for the last time: as assigned, since the Secret may be gone before the pipeline."""
+        if self._is_assigned(pipeline):
+            return self._servers.of(pipeline)
+        try:
+            return await self._connect(pipeline)
+        except ClusterError as error:
+            raise Problem("SecretUnreadable", f"the Secret with its URL cannot be read: {error}") from error
+
+    def _is_assigned(self, pipeline: Pipeline) -> bool:
+        try:
+            self._servers.of(pipeline)
+        except KeyError:
+            return False
+        return True
+
+    async def _remove_workers(self, pipeline: Pipeline) -> None:
+        for attempt in range(1, REMOVE_ATTEMPTS + 1):
+            try:
+                return await self._substrate.remove(pipeline)
+            except ClusterError as error:
+                log.warning("workers not removed", pipeline=str(pipeline), error=str(error), attempt=attempt)
+                await asyncio.sleep(attempt)
+        return None  # they go with their owner
+
+
+def _key(manifest: Mapping[str, Any]) -> Key:
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def _pause(failures: int) -> float:
+    """Seconds to the next pass, after so many that did not go well."""
+    return RESYNC_SECONDS if failures == 0 else min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(failures - 1, 10))

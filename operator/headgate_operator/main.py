@@ -1,0 +1,264 @@
+"""The operator process: logs, cluster, leadership, kopf and the pilot, from start to graceful stop.
+
+Two or more may run; one leads and does everything, the others wait and are ready to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kopf
+import structlog
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.registry import CollectorRegistry
+
+from headgate_operator import handlers
+from headgate_operator.api import API_VERSION, PLURAL
+from headgate_operator.cluster import Cluster, ClusterError
+from headgate_operator.events import Recorder
+from headgate_operator.keeper import Keeper
+from headgate_operator.leader import Leader, LeadershipLostError
+from headgate_operator.metrics import ReadingsCollector
+from headgate_operator.pilot import Pilot
+from headgate_operator.servers import Servers
+from headgate_operator.serving import metrics, probe, serving
+from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
+    from headgate_operator.readings import PipelineReading
+
+LEASE = "headgate-operator"
+STALE_SECONDS = 60.0
+"""A loop that has not turned for this long is stuck, and the process should be restarted."""
+STOP_SECONDS = 10.0
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class OperatorSettings:
+    """What the process is started with. `namespaces` empty means all; port 0 is any free one."""
+
+    namespaces: tuple[str, ...] = ()
+    metrics_port: int = 9100
+    health_port: int = 8080
+    redis_url: str | None = None
+    """The operator's own server, for pipelines without spec.redis."""
+    own_namespace: str = "default"
+    """Where the Lease is."""
+    identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
+
+    @classmethod
+    def from_environment(
+        cls, *, namespaces: Sequence[str] = (), metrics_port: int = 9100, health_port: int = 8080
+    ) -> OperatorSettings:
+        """With HEADGATE_REDIS_URL, and POD_NAMESPACE or the namespace this pod runs in."""
+        own = os.environ.get("POD_NAMESPACE")
+        if not own and _NAMESPACE_FILE.exists():
+            own = _NAMESPACE_FILE.read_text().strip()
+        return cls(
+            namespaces=tuple(namespaces),
+            metrics_port=metrics_port,
+            health_port=health_port,
+            redis_url=os.environ.get("HEADGATE_REDIS_URL") or None,
+            own_namespace=own or "default",
+        )
+
+
+class Operator:
+    """One process's operator; `run` is all it does."""
+
+    def __init__(self, settings: OperatorSettings, cluster: Cluster) -> None:
+        self.settings = settings
+        self._cluster = cluster
+        self._servers = Servers()
+        self._substrate = KubernetesSubstrate(cluster, settings.redis_url)
+        self._pilot = Pilot(self._servers.of, self._substrate)
+        self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)
+        self._keeper = Keeper(
+            cluster=cluster,
+            substrate=self._substrate,
+            servers=self._servers,
+            pilot=self._pilot,
+            recorder=Recorder(cluster, settings.identity),
+        )
+        self._watching = asyncio.Event()
+        self._answered = False
+        self.ports: tuple[int, int] = (0, 0)
+        """Of metrics and health, once it runs."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Waits to lead, leads until `stop` is set, and gives the lead up. Raises LeadershipLostError."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._servers.aclose)
+            self.ports = (
+                await stack.enter_async_context(
+                    serving(self.settings.metrics_port, {"/metrics": metrics(self._registry())})
+                ),
+                await stack.enter_async_context(
+                    serving(
+                        self.settings.health_port,
+                        {"/healthz": probe(self.unhealthy), "/readyz": probe(self.unready)},
+                    )
+                ),
+            )
+            log.info("serving", metrics_port=self.ports[0], health_port=self.ports[1])
+            if await _unless(stop, self._wait_for_api()):
+                return
+            if await _unless(stop, self._leader.acquire()):
+                await self._leader.release()
+                return
+            await self._lead(stop)
+
+    def unhealthy(self) -> list[str]:
+        """What only a restart can mend; empty when all loops turn."""
+        complaints = []
+        if self._answered and (silent := time.monotonic() - self._leader.last_round) > STALE_SECONDS:
+            complaints.append(f"no answer about the Lease for {silent:.0f} s")
+        if self._leader.leads:
+            now = time.monotonic()
+            stale = [
+                f"pilot has not looked at {'/'.join(key)} for {now - reading.at:.0f} s"
+                for key, reading in self._pilot.readings.items()
+                if now - reading.at > STALE_SECONDS
+            ]
+            complaints.extend(stale)
+        return complaints
+
+    def unready(self) -> list[str]:
+        """What is missing before it leads, or could; empty when ready."""
+        if not self._answered:
+            return ["the API server has not answered, or does not serve FanoutPipelines: install the CRD"]
+        if self._leader.leads and not self._watching.is_set():
+            return ["the watches have not started"]
+        return []
+
+    def _readings(self) -> Iterable[PipelineReading]:
+        return self._pilot.readings.values()
+
+    def _registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        registry.register(ReadingsCollector(self._readings))
+        return registry
+
+    async def _wait_for_api(self) -> None:
+        """Returns when the API server serves pipelines; until then, says what is missing."""
+        while not self._answered:
+            try:
+                self._answered = await self._cluster.serves(API_VERSION, PLURAL)
+                if not self._answered:
+                    log.warning("the API server does not serve FanoutPipelines: install the CRD (crds/)")
+            except ClusterError as error:
+                log.warning("API server not reachable", error=str(error))
+            if not self._answered:
+                await asyncio.sleep(2)
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        # kopf cancels every task made after its own start when it ends: ours are made before it.
+        renewal = asyncio.create_task(self._leader.keep(), name="lease")
+        flight = asyncio.create_task(self._pilot.run(), name="pilot")
+        ended = asyncio.create_task(stop.wait(), name="stop")
+        halt = asyncio.Event()
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=handlers.registry(self._keeper, self._cluster),
+                settings=handlers.settings(),
+                standalone=True,
+                clusterwide=not self.settings.namespaces,
+                namespaces=self.settings.namespaces,
+                stop_flag=halt,
+                ready_flag=self._watching,
+            ),
+            name="kopf",
+        )
+        tasks = (renewal, flight, watching)
+        done, _ = await asyncio.wait((*tasks, ended), return_when=asyncio.FIRST_COMPLETED)
+        failure = next((task.exception() for task in tasks if task in done and task.exception()), None)
+        if isinstance(failure, LeadershipLostError):
+            raise failure  # nothing more may be written: no graceful end
+        log.info("stopping", reason=repr(failure) if failure else "asked to")
+        await _cancel(flight, renewal, ended)
+        halt.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(watching, return_exceptions=True)
+        await self._leader.release()
+        if failure is not None:
+            raise failure
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """JSON lines on stderr, kopf's and the client's log included."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.processors.JSONRenderer(default=repr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=False,
+    )
+
+
+async def run(settings: OperatorSettings) -> int:
+    """Runs until SIGTERM or SIGINT; returns the process's exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    cluster = await Cluster.connect()
+    try:
+        await Operator(settings, cluster).run(stop)
+    except LeadershipLostError as error:
+        log.error("lost the lead: exiting at once, another one leads", error=str(error))  # noqa: TRY400
+        os._exit(1)
+    finally:
+        await cluster.aclose()
+    return 0
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Does the work; True when `stop` was set before it was done."""
+    doing, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((doing, stopped), return_when=asyncio.FIRST_COMPLETED)
+    finished = doing.done()
+    await _cancel(doing, stopped)
+    if finished:
+        doing.result()
+    return not finished
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

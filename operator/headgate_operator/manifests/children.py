@@ -1,0 +1,43 @@
+"""All objects of a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate_operator.manifests.deployment import deployment
+from headgate_operator.manifests.names import metadata, service_account_name
+from headgate_operator.manifests.redis import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from headgate_operator.manifests.names import Manifest
+    from headgate_operator.manifests.redis import RedisSource
+    from headgate_operator.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Children:
+    """A pipeline's objects: what the Deployments need before they start, and the Deployments by branch."""
+
+    shared: Sequence[Manifest]
+    deployments: Mapping[str, Manifest]
+
+
+def children(pipeline: Pipeline, redis: RedisSource) -> Children:
+    """What has to exist for the pipeline, given where its server's URL stands."""
+    return Children(
+        shared=[service_account(pipeline), *([secret(pipeline, redis)] if redis.owned else [])],
+        deployments={branch.name: deployment(pipeline, branch, redis) for branch in pipeline.spec.branches},
+    )
+
+
+def service_account(pipeline: Pipeline) -> Manifest:
+    """The workers' ServiceAccount; they never talk to the API server, so it mounts no token."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(pipeline, service_account_name(pipeline.name)),
+        "automountServiceAccountToken": False,
+    }

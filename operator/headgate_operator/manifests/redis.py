@@ -1,0 +1,53 @@
+"""Where a pipeline's workers find their server's URL: always a Secret, so that no manifest carries a password."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from headgate_operator.manifests.names import metadata, secret_name
+
+if TYPE_CHECKING:
+    from headgate_operator.manifests.names import Manifest
+    from headgate_operator.pipeline import Pipeline
+
+URL_KEY = "url"
+
+
+@dataclass(frozen=True)
+class RedisSource:
+    """The Secret and key that hold the URL, and the URL itself; `owned` when the operator writes that Secret."""
+
+    secret: str
+    key: str
+    url: str = field(repr=False)
+    owned: bool
+
+    @classmethod
+    def default(cls, pipeline: Pipeline, url: str) -> RedisSource:
+        """The operator's own server, handed to the workers in a Secret of the pipeline."""
+        return cls(secret=secret_name(pipeline.name), key=URL_KEY, url=url, owned=True)
+
+
+def secret(pipeline: Pipeline, source: RedisSource) -> Manifest:
+    """The Secret for an `owned` source."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(pipeline, source.secret),
+        "type": "Opaque",
+        # `data` and not `stringData`: what is applied is then what is read back.
+        "data": {source.key: base64.b64encode(source.url.encode()).decode()},
+    }
+
+
+@lru_cache(maxsize=1024)
+def fingerprint(url: str, salt: str) -> str:
+    """A mark that changes with the URL, so that workers restart when it does.
+
+    Derived slowly and salted: who may read Deployments but not Secrets cannot guess a weak password from it.
+    """
+    return hashlib.pbkdf2_hmac("sha256", url.encode(), salt.encode(), 100_000, dklen=8).hex()

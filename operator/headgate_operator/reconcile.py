@@ -1,0 +1,81 @@
+"""One pass: spec, then streams and groups, then workers; what stands in the way becomes findings, not exceptions.
+
+Level-triggered: a pass compares all that is wanted with all that is there and knows nothing of what changed. Every step
+is idempotent, so a pass that dies after any call is made good by the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headgate_operator import topology
+from headgate_operator.pipeline import ManifestError, Pipeline, load_pipeline
+from headgate_operator.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Any
+
+    from headgate.streams import Server
+    from headgate_operator.substrates import Substrate
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a pass found. `pipeline` is None when the manifest cannot be loaded; a None problem means all is well."""
+
+    generation: int
+    pipeline: Pipeline | None
+    spec: Problem | None = None
+    redis: Problem | None = None
+    workers: Problem | None = None
+    writes: int = 0
+    """Changes made to streams, groups and workers: 0 for a pass over an unchanged pipeline."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing stands in the way."""
+        return self.spec is None and self.redis is None and self.workers is None
+
+
+async def reconcile(
+    manifest: Mapping[str, Any],
+    *,
+    substrate: Substrate,
+    connect: Callable[[Pipeline], Awaitable[Server]],
+) -> Findings:
+    """Brings streams, groups and workers to what the manifest says, as far as can be.
+
+    `connect` finds a pipeline's server and raises Problem when that is not possible. A server that is away does not
+    keep the workers from being applied, nor the other way round.
+    """
+    generation = manifest["metadata"].get("generation", 0)
+    try:
+        pipeline = load_pipeline(manifest)
+    except ManifestError as error:
+        return Findings(generation, None, spec=Problem("Invalid", str(error)))
+    redis: Problem | None = None
+    workers: Problem | None = None
+    writes = 0
+    try:
+        writes += await topology.ensure(await connect(pipeline), pipeline)
+    except Problem as problem:
+        redis = problem
+    except Exception as error:  # noqa: BLE001  # a refusal is the server's own; the next pass tries again
+        log.warning("groups not made", pipeline=str(pipeline), error=str(error) or repr(error))
+        redis = Problem("ServerRefused", f"the streams' groups could not be made: {error or repr(error)}")
+    try:
+        writes += await substrate.apply(pipeline)
+    except Problem as problem:
+        workers = problem
+    except Exception as error:  # noqa: BLE001  # a substrate's errors are its own; the next pass tries again
+        log.warning("workers not applied", pipeline=str(pipeline), error=str(error) or repr(error))
+        workers = Problem(
+            "ApplyFailed", f"the workers could not be applied, will try again: {error or repr(error)}"
+        )
+    return Findings(generation, pipeline, redis=redis, workers=workers, writes=writes)

@@ -1,0 +1,366 @@
+"""Workers as Deployments: everything but replicas by server-side apply, replicas by the pilot in one patch.
+
+A pass over an unchanged pipeline only reads: what was applied and what the API server made of it are remembered as two
+digests, and as long as both still hold there is nothing to say. After a restart each object is applied once, which the
+API server recognises as no change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from headgate_operator.api import KIND
+from headgate_operator.cluster import FIELD_MANAGER, ClusterError, NotFoundError
+from headgate_operator.manifests import (
+    BRANCH_LABEL,
+    PIPELINE_LABEL,
+    Manifest,
+    RedisSource,
+    children,
+    deployment_name,
+    selector,
+)
+from headgate_operator.problem import Problem
+from headgate_operator.substrates import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headgate_operator.cluster import Cluster
+    from headgate_operator.pipeline import Pipeline
+
+SCALE_MANAGER = "headgate-pilot"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+STOPPING_SECONDS = 60.0
+"""Longest wait for the pods of a removed pipeline; more than their grace period."""
+
+log = structlog.get_logger()
+
+
+class _ObjectKey(NamedTuple):
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """Digests of what was applied and of what the API server then had."""
+
+    wanted: str
+    found: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A Deployment as it was last seen; `generation` orders two sightings of one `uid`."""
+
+    uid: str
+    generation: int
+    workers: Workers
+
+
+class KubernetesSubstrate:
+    """The workers of all pipelines of one cluster.
+
+    `default_url` is the operator's own server, for pipelines without one. Whoever watches Deployments passes them to
+    `saw`; `observe` then answers from memory.
+    """
+
+    def __init__(self, cluster: Cluster, default_url: str | None) -> None:
+        self._cluster = cluster
+        self._default_url = default_url
+        self._applied: dict[_ObjectKey, _Applied] = {}
+        self._seen: dict[tuple[str, str], dict[str, _Seen]] = {}
+        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def redis(self, pipeline: Pipeline) -> RedisSource:
+        """Where the pipeline's server's URL stands; raises Problem when it stands nowhere."""
+        spec = pipeline.spec.redis
+        if spec is None:
+            if self._default_url is None:
+                raise Problem(
+                    "NoRedis",
+                    "spec.redis: not set, and the operator has no server of its own: set spec.redis.secretRef, or"
+                    " HEADGATE_REDIS_URL of the operator",
+                )
+            return RedisSource.default(pipeline, self._default_url)
+        name, key = spec.secret_ref.name, spec.secret_ref.key
+        try:
+            secret = await self._cluster.get("v1", "Secret", pipeline.namespace, name)
+        except NotFoundError as error:
+            raise Problem(
+                "SecretNotFound",
+                f"spec.redis.secretRef.name: {name!r}: no such Secret in namespace {pipeline.namespace}: create it"
+                f" with the server's URL under key {key!r}",
+            ) from error
+        try:
+            url = base64.b64decode(secret.get("data", {})[key], validate=True).decode().strip()
+        except (KeyError, ValueError) as error:
+            raise Problem(
+                "SecretKeyNotFound",
+                f"spec.redis.secretRef.key: {key!r}: Secret {name} has no such key: put the server's URL there",
+            ) from error
+        return RedisSource(secret=name, key=key, url=url, owned=False)
+
+    async def apply(self, pipeline: Pipeline) -> int:
+        """See Substrate. Raises Problem when an object's name is taken, ClusterError when the API server refuses."""
+        wanted = children(pipeline, await self.redis(pipeline))
+        writes = 0
+        for manifest in wanted.shared:
+            key = _key(manifest)
+            try:
+                live: Manifest | None = await self._cluster.get(manifest["apiVersion"], *key)
+            except NotFoundError:
+                live = None
+            writes += await self._ensure(pipeline, manifest, live)
+        # Replicas are the pilot's: it waits here, so that none of its patches falls between this read and write.
+        async with self._locks[pipeline.namespace, pipeline.name]:
+            found = await self._deployments(pipeline)
+            self._seen.setdefault((pipeline.namespace, pipeline.name), {})
+            for deployment in found.values():
+                self._remember(deployment)
+            for branch, manifest in wanted.deployments.items():
+                name = manifest["metadata"]["name"]
+                live = found.pop(name, None) or await self._unlabelled(manifest)
+                writes += await self._ensure(pipeline, _with_replicas(pipeline, branch, manifest, live), live)
+            for leftover in found.values():
+                if _controller(leftover).get("uid") == pipeline.uid:
+                    await self._delete(leftover)
+                    writes += 1
+        return writes
+
+    async def observe(self, pipeline: Pipeline) -> dict[str, Workers]:
+        """See Substrate. From what `saw` and `apply` have seen, else from one list."""
+        key = (pipeline.namespace, pipeline.name)
+        if key not in self._seen:
+            found = await self._deployments(pipeline)
+            self._seen.setdefault(key, {})
+            for deployment in found.values():
+                self._remember(deployment)
+        return {branch: seen.workers for branch, seen in self._seen[key].items()}
+
+    async def scale(self, pipeline: Pipeline, branch: str, replicas: int, holding: Mapping[str, int]) -> None:
+        """See Substrate. A branch whose Deployment is not there yet is left to the next pass."""
+        key = (pipeline.namespace, pipeline.name)
+        async with self._locks[key]:
+            seen = self._seen.get(key, {}).get(branch)
+            if seen is None:
+                return
+            if replicas < seen.workers.desired:
+                await self._price(pipeline, branch, holding)
+            try:
+                deployment = await self._cluster.patch(
+                    "apps/v1",
+                    "Deployment",
+                    pipeline.namespace,
+                    deployment_name(pipeline.name, branch),
+                    {"spec": {"replicas": replicas}},
+                    field_manager=SCALE_MANAGER,
+                )
+            except NotFoundError:
+                self._seen.get(key, {}).pop(branch, None)
+                return
+            self._remember(deployment)
+
+    async def remove(self, pipeline: Pipeline) -> None:
+        """See Substrate. Returns when the workers' pods are gone, or after STOPPING_SECONDS."""
+        key = (pipeline.namespace, pipeline.name)
+        async with self._locks[key]:
+            for deployment in (await self._deployments(pipeline)).values():
+                if _controller(deployment).get("uid") == pipeline.uid:
+                    await self._delete(deployment)
+        deadline = time.monotonic() + STOPPING_SECONDS
+        while await self._pods(pipeline):
+            if time.monotonic() > deadline:
+                log.warning("workers do not stop", pipeline=str(pipeline), seconds=STOPPING_SECONDS)
+                break
+            await asyncio.sleep(0.5)
+        self.forget(*key)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drops what is remembered of a pipeline that is gone."""
+        self._seen.pop((namespace, name), None)
+        self._locks.pop((namespace, name), None)
+        gone = [
+            key for key in self._applied if key.namespace == namespace and key.name.startswith(f"{name}-")
+        ]
+        for (
+            key
+        ) in gone:  # of a pipeline with a longer name too, at worst: that one applies once more, to no effect
+            del self._applied[key]
+
+    def saw(self, event: str | None, deployment: Manifest) -> bool:
+        """Takes in a Deployment from a watch; says whether it is other than it was left, so that a pass is due."""
+        key = _key(deployment)
+        labels = deployment["metadata"].get("labels", {})
+        pipeline, branch = labels.get(PIPELINE_LABEL), labels.get(BRANCH_LABEL)
+        if pipeline is None or branch is None:
+            return False
+        if event == "DELETED":
+            self._seen.get((key.namespace, pipeline), {}).pop(branch, None)
+            return self._applied.pop(key, None) is not None
+        self._remember(deployment)
+        applied = self._applied.get(key)
+        return applied is None or applied.found != _digest(_ours(deployment))
+
+    async def _ensure(self, pipeline: Pipeline, manifest: Manifest, live: Manifest | None) -> int:
+        """Applies one object if anything about it is not as wanted; returns the number of writes that changed it."""
+        key = _key(manifest)
+        writes = 0
+        if live is not None and await self._is_leftover(pipeline, live):
+            await self._delete(live)
+            live, writes = None, 1
+        wanted = _digest(manifest | {"spec": {**manifest.get("spec", {}), "replicas": None}})
+        if live is not None and self._applied.get(key) == _Applied(wanted, _digest(_ours(live))):
+            return writes
+        result = await self._cluster.apply(manifest)
+        self._applied[key] = _Applied(wanted, _digest(_ours(result)))
+        if result["kind"] == "Deployment":
+            self._remember(result)
+        changed = live is None or live["metadata"]["resourceVersion"] != result["metadata"]["resourceVersion"]
+        return writes + changed
+
+    async def _is_leftover(self, pipeline: Pipeline, live: Manifest) -> bool:
+        """Whether an object is of a deleted pipeline of the same name; raises Problem when it is somebody else's."""
+        owner, labels = _controller(live), live["metadata"].get("labels", {})
+        if owner.get("uid") == pipeline.uid:
+            return False
+        if not owner and labels.get(PIPELINE_LABEL) == pipeline.name:
+            return False  # orphaned on purpose (kubectl delete --cascade=orphan): adopted again
+        if owner.get("kind") == KIND and owner.get("name") == pipeline.name:
+            return True
+        whose = f"{owner['kind']} {owner['name']}" if owner else "nobody"
+        kind, name = live["kind"], live["metadata"]["name"]
+        raise Problem(
+            "NameTaken",
+            f"{kind} {name} exists and belongs to {whose}: rename the pipeline or the branch, or delete that {kind}",
+        )
+
+    async def _deployments(self, pipeline: Pipeline) -> dict[str, Manifest]:
+        found = await self._cluster.list("apps/v1", "Deployment", pipeline.namespace, selector(pipeline.name))
+        # Items of a list come without their kind.
+        return {
+            item["metadata"]["name"]: {"apiVersion": "apps/v1", "kind": "Deployment"} | item for item in found
+        }
+
+    async def _unlabelled(self, manifest: Manifest) -> Manifest | None:
+        """The Deployment of that name when it does not carry the pipeline's labels: somebody else's, or edited."""
+        if _key(manifest) in self._applied:
+            del self._applied[_key(manifest)]
+        try:
+            return await self._cluster.get(manifest["apiVersion"], *_key(manifest))
+        except NotFoundError:
+            return None
+
+    async def _pods(self, pipeline: Pipeline, branch: str | None = None) -> list[Manifest]:
+        return await self._cluster.list("v1", "Pod", pipeline.namespace, selector(pipeline.name, branch))
+
+    async def _price(self, pipeline: Pipeline, branch: str, holding: Mapping[str, int]) -> None:
+        """Makes the pods that hold least the cheapest to delete; one that cannot be priced keeps its old price."""
+        for pod in await self._pods(pipeline, branch):
+            name = pod["metadata"]["name"]
+            cost = str(holding.get(name, 0))
+            if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") == cost:
+                continue
+            try:
+                await self._cluster.patch(
+                    "v1",
+                    "Pod",
+                    pipeline.namespace,
+                    name,
+                    {"metadata": {"annotations": {DELETION_COST: cost}}},
+                    field_manager=SCALE_MANAGER,
+                )
+            except NotFoundError:
+                continue
+            except ClusterError as error:
+                log.warning("deletion cost not set", pod=name, error=str(error))
+
+    async def _delete(self, live: Manifest) -> None:
+        key = _key(live)
+        await self._cluster.delete(live["apiVersion"], *key, uid=live["metadata"]["uid"])
+        self._applied.pop(key, None)
+        labels = live["metadata"].get("labels", {})
+        if key.kind == "Deployment" and PIPELINE_LABEL in labels:
+            self._seen.get((key.namespace, labels[PIPELINE_LABEL]), {}).pop(
+                labels.get(BRANCH_LABEL, ""), None
+            )
+
+    def _remember(self, deployment: Manifest) -> None:
+        metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status", {})
+        pipeline, branch = metadata["labels"][PIPELINE_LABEL], metadata["labels"].get(BRANCH_LABEL, "")
+        if metadata["name"] != deployment_name(pipeline, branch):
+            return  # somebody's copy
+        known = self._seen.setdefault((metadata["namespace"], pipeline), {})
+        last = known.get(branch)
+        if last and last.uid == metadata["uid"] and last.generation > metadata["generation"]:
+            return  # a watch event from before our own last write
+        known[branch] = _Seen(
+            metadata["uid"],
+            metadata["generation"],
+            Workers(
+                desired=spec.get("replicas", 1),
+                running=status.get("replicas", 0),
+                ready=status.get("readyReplicas", 0),
+            ),
+        )
+
+
+def _with_replicas(pipeline: Pipeline, branch: str, manifest: Manifest, live: Manifest | None) -> Manifest:
+    """The manifest, with replicas only for as long as nobody but this field manager has set them.
+
+    A new Deployment starts at the branch's minimum (Kubernetes would start one). Left out of the next apply, a field
+    that nobody else owns would fall back to its default; from the pilot's first patch on it is the pilot's.
+    """
+    if live is None:
+        replicas = pipeline.branch(branch).scale.min
+    elif _owns_replicas(live):
+        replicas = live["spec"]["replicas"]
+    else:
+        return manifest
+    return manifest | {"spec": manifest["spec"] | {"replicas": replicas}}
+
+
+def _owns_replicas(live: Manifest) -> bool:
+    return any(
+        entry.get("manager") == FIELD_MANAGER
+        and entry.get("operation") == "Apply"
+        and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+        for entry in live["metadata"].get("managedFields", ())
+    )
+
+
+def _controller(live: Manifest) -> Mapping[str, str]:
+    owners: list[dict[str, str]] = live["metadata"].get("ownerReferences", [])
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def _key(manifest: Manifest) -> _ObjectKey:
+    metadata = manifest["metadata"]
+    return _ObjectKey(manifest["kind"], metadata["namespace"], metadata["name"])
+
+
+def _ours(live: Manifest) -> Manifest:
+    """What of a live object nobody but the operator should change; replicas and status come and go."""
+    metadata = live["metadata"]
+    return {
+        "labels": metadata.get("labels"),
+        "owners": metadata.get("ownerReferences"),
+        "spec": {name: value for name, value in live.get("spec", {}).items() if name != "replicas"},
+        "data": live.get("data"),
+        "token": live.get("automountServiceAccountToken"),
+    }
+
+
+def _digest(value: Manifest) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,58 @@
+"""A pipeline's streams and consumer groups on its server, as the spec wants them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from headgate.streams import ServerUnavailableError, ensure_groups, remove_pipeline
+from headgate_operator.problem import Problem
+
+if TYPE_CHECKING:
+    from headgate.streams import Server
+    from headgate_operator.pipeline import Pipeline
+
+ENSURE_SECONDS = 10.0
+REMOVE_SECONDS = 20.0
+REMOVE_ATTEMPTS = 3
+
+
+async def ensure(server: Server, pipeline: Pipeline) -> int:
+    """Makes the groups of every branch and removes those of branches that are no more; returns the changes made.
+
+    Raises Problem when the server does not answer within ENSURE_SECONDS.
+    """
+    try:
+        async with asyncio.timeout(ENSURE_SECONDS):
+            return await ensure_groups(server, pipeline.keys, pipeline.branch_names)
+    except (ServerUnavailableError, TimeoutError) as error:
+        raise unreachable(error) from error
+
+
+async def remove(server: Server, pipeline: Pipeline) -> int:
+    """Removes every key of the pipeline; returns how many there were.
+
+    Tries REMOVE_ATTEMPTS times within REMOVE_SECONDS, so that a server that is gone for good holds nobody up; raises
+    Problem after that.
+    """
+    deadline = asyncio.get_running_loop().time() + REMOVE_SECONDS
+    failure: Exception = TimeoutError(f"no answer within {REMOVE_SECONDS:g} s")
+    for attempt in range(1, REMOVE_ATTEMPTS + 1):
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await remove_pipeline(server, pipeline.keys)
+        except TimeoutError:
+            break
+        except ServerUnavailableError as error:
+            failure = error
+        if attempt < REMOVE_ATTEMPTS:
+            await asyncio.sleep(attempt)
+    raise unreachable(failure) from failure
+
+
+def unreachable(error: Exception) -> Problem:
+    """What a server that does not answer means to the pipeline's owner."""
+    return Problem(
+        "ServerUnavailable",
+        f"the Redis server does not answer: {error or 'timed out'}; check that it runs, and the URL in the Secret",
+    )
