@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import chart
 import check
+import yaml
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -71,16 +72,20 @@ def run(redis_url: str, media: Path) -> Iterator[dict[str, Any]]:
     """What `headgate run --json` says, second by second; ends it once every branch is back at its minimum."""
     command = [HEADGATE, "run", MANIFEST, "--redis-url", redis_url, "--publish", str(UPLOADS), "--json"]
     environment = {**os.environ, "HEADGATE_MEDIA": str(media)}
+    branches = yaml.safe_load(MANIFEST.read_text())["spec"]["branches"]
+    minimum = {branch["name"]: branch["scale"]["min"] for branch in branches}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         busy = False
         for line in process.stdout or ():
             said = json.loads(line)
             yield said
-            branches = said.get("branches", [])
-            busy = busy or any(branch["backlog"] for branch in branches)
-            if busy and branches and not any(branch["backlog"] or branch["replicas"] for branch in branches):
-                busy = False
+            seen = said.get("branches", [])
+            working = any(
+                branch["backlog"] or branch["replicas"] > minimum[branch["name"]] for branch in seen
+            )
+            if busy and seen and not working:
                 process.send_signal(signal.SIGINT)
+            busy = working
     if process.returncode != 0:
         raise RunFailedError(f"headgate run ended with {process.returncode}")
 
