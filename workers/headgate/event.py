@@ -100,6 +100,34 @@ class Event:
         """Stable over attempts and redeliveries: hand it to side effects outside Redis."""
         return f"{self.partition}/{self.id}"
 
+    def __getstate__(self) -> tuple[Any, ...]:
+        # For another process; the decoded body is left behind, it is decoded there again.
+        return (
+            self.attempt,
+            self.body,
+            self.id,
+            self.key,
+            self.lane,
+            self.partition,
+            self.published_ms,
+            self.source,
+            self.type,
+        )
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        (
+            self.attempt,
+            self.body,
+            self.id,
+            self.key,
+            self.lane,
+            self.partition,
+            self.published_ms,
+            self.source,
+            self.type,
+        ) = state
+        self._data = msgspec.UNSET
+
     def __repr__(self) -> str:
         return f"Event(id={self.id!r}, type={self.type!r}, lane={self.lane.value!r}, attempt={self.attempt})"
 
@@ -127,12 +155,10 @@ def from_fields(
     lane: Lane,
     partition: int,
     attempt: int = 1,
-    event_id: str | None = None,
 ) -> Event:
     """The event of a stream entry; raises InvalidEventError when `data` is missing or a text field is not UTF-8.
 
-    An entry without an id takes its stream entry id; one without a time takes the milliseconds of that id. `event_id`
-    is the id found before, for an entry that moved (a retry's own entry id is not the event's).
+    An entry without an id takes its stream entry id; one without a time takes the milliseconds of that id.
     """
     found = dict(zip(fields[::2], fields[1::2], strict=True))
     body = found.get(DATA)
@@ -141,7 +167,7 @@ def from_fields(
     try:
         key = found.get(KEY)
         return Event(
-            id=event_id or (found[ID].decode() if found.get(ID) else f"{lane.value}-{entry_id.decode()}"),
+            id=found[ID].decode() if found.get(ID) else f"{lane.value}-{entry_id.decode()}",
             body=body,
             type=found[TYPE].decode() if TYPE in found else "event",
             source=found[SOURCE].decode() if SOURCE in found else "",

@@ -16,7 +16,7 @@ _PAGE = 1000
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One final record. Complete when every branch gave a result; else `failed` (name to error) and `missing` say why."""
+    """One final record. Complete when all branches gave results; else `failed` and `missing` say why."""
 
     id: str
     partition: int
@@ -44,7 +44,7 @@ async def read_records(
             count = _PAGE if limit is None else min(_PAGE, limit - taken)
             command = ("XRANGE", partition.joined, f"({start}" if start else "-", "+", "COUNT", count)
             page = await server.execute(partition.joined, *command)
-            records += [_record(entry.decode(), flat, partition.number) for entry, flat in page]
+            records += [_record(entry.decode(), fields, partition.number) for entry, fields in page]
             taken += len(page)
             if len(page) < count:
                 break
@@ -52,12 +52,12 @@ async def read_records(
     return records
 
 
-def _record(entry: str, flat: list[bytes], partition: int) -> Record:
+def _record(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record:
     plain: dict[str, bytes] = {}
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}
     missing: list[str] = []
-    for name, value in zip(flat[::2], flat[1::2], strict=True):
+    for name, value in fields.items():
         kind, colon, branch = name.decode().partition(":")
         if not colon:
             plain[kind] = value

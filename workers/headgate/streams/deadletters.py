@@ -31,8 +31,7 @@ async def read_dead_letters(
     letters: list[DeadLetter] = []
     for partition in keys.all:
         name = partition.dead(branch)
-        for entry, flat in await server.execute(name, "XRANGE", name, "-", "+", "COUNT", limit):
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        for entry, fields in await server.execute(name, "XRANGE", name, "-", "+", "COUNT", limit):
             body = fields.get(DATA, b"")
             try:
                 data: Any = msgspec.json.decode(body)

@@ -78,6 +78,11 @@ class EmbeddedServer:
                 pass
             time.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """Id of the server's process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Stops the server and waits until it is gone."""
         self._process.terminate()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from headgate.event import Lane
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from headgate.event import Lane
 
 
 @dataclass(frozen=True)

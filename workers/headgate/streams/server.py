@@ -87,7 +87,7 @@ class Server:
         await self._client.aclose()
 
     async def execute(self, key: str, *command: str | bytes | float) -> Any:
-        """One command whose key is `key`."""
+        """One command whose key is `key`; the reply as the client library parses it (a stream entry is (id, dict))."""
         if self.is_cluster:
             await self._guard(self._client.initialize())
             node = self._client.get_node_from_key(key)

@@ -1,13 +1,15 @@
 #!lua
 -- Reads new work for one consumer: due retries first, then the lanes in order of priority as far as the gate allows.
--- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate
+-- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats
 -- ARGV  1 group   2 consumer   3 how many at most   4 1 to let the lower lanes have a share before the higher ones
--- Gives server time in ms, ms until the next retry is due (-1: none), lanes that wait (bit 2 normal, bit 4 low),
+-- Gives -1 when the consumer has no lease, else: server time in ms, ms until the next retry is due (-1: none), lanes that wait (bit 2 normal, bit 4 low),
 -- then for each stream that gave something: its number in KEYS, its entries
+--@include fields.lua
 local group, consumer, free = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local out = {now, -1, 0}
+if not redis.call('ZSCORE', KEYS[7], consumer) then return {-1} end
 
 local function take(number, count)
   local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', KEYS[number], '>')
@@ -22,7 +24,7 @@ end
 -- Retries that are due move to the branch's own retry stream, a whole batch in order of their due time.
 local due = redis.call('ZRANGE', KEYS[5], '-inf', now, 'BYSCORE', 'LIMIT', 0, free)
 for _, packed in ipairs(due) do
-  redis.call('XADD', KEYS[4], '*', unpack(cmsgpack.unpack(packed)))
+  redis.call('XADD', KEYS[4], '*', unpack(unpack_fields(packed)))
   redis.call('ZREM', KEYS[5], packed)
 end
 local head = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')

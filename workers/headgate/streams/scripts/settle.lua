@@ -11,6 +11,7 @@
 --       then outcomes: kind, stream 1-4, entry id, event id, published ms, and
 --         'done' result JSON | 'retry' delay in ms, packed fields | 'dead' error, packed fields
 -- Gives the number of deliveries settled, or -1 when the lease is lost
+--@include fields.lua
 --@include join.lua
 local group, consumer = ARGV[1], ARGV[2]
 if not redis.call('ZSCORE', KEYS[11], consumer) then return -1 end
@@ -52,7 +53,7 @@ while at <= #ARGV do
   else
     if mine then
       dead = dead + 1
-      redis.call('XADD', KEYS[6], '*', 'error', ARGV[at + 5], unpack(cmsgpack.unpack(ARGV[at + 6])))
+      redis.call('XADD', KEYS[6], '*', 'error', ARGV[at + 5], unpack(unpack_fields(ARGV[at + 6])))
       if branches > 0 then gather(keys, KEYS[10], id, group, '-' .. ARGV[at + 5], published, now, wanted, timeout) end
     end
     at = at + 7

@@ -1,0 +1,198 @@
+"""A worker's side of one partition: its lease, what it reads, its heartbeats and its settling.
+
+A consumer's name is the worker's name and a random suffix. The name is its lease: once others may claim from it, it is
+never used again, so that one look at the lease fences a whole batch (scripts/register.lua, scripts/settle.lua).
+A worker has the same lease on every partition, because one blocking read over them takes one name.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from headgate.event import Event, InvalidEventError, Lane, from_fields
+from headgate.streams.errors import LeaseLostError, NotProvisionedError
+from headgate.streams.outcome import ATTEMPT, LANE, RETRY_STREAM, Delivery, Kind, Outcome, pack_fields
+from headgate.streams.script import BEAT, READ, REGISTER, SETTLE
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from headgate.contract import BranchContract
+    from headgate.streams.keys import PartitionKeys
+    from headgate.streams.wire import Wire, Wires
+
+_LANES = tuple(Lane)
+_LANE_OF = {lane.value.encode(): lane for lane in Lane}
+_MAX_ERROR = 2000  # bytes of an error's text that are kept
+_PAGE = 1000
+
+
+class Consumer:
+    """One partition of one branch, as one worker consumes it. Not safe for concurrent reads; settles may overlap."""
+
+    def __init__(self, wires: Wires, keys: PartitionKeys, contract: BranchContract) -> None:
+        self.partition = keys.number
+        self.lease = ""
+        self._wires = wires
+        self._contract = contract
+        self._group = contract.branch
+        branch = contract.branch
+        self.streams = (*keys.lanes, keys.retry(branch))
+        self._beats = keys.beats(branch)
+        self._read_keys = (*self.streams, keys.delayed(branch), keys.gate(branch), self._beats)
+        self._beat_keys = (*self.streams, self._beats)
+        self._settle_keys = (
+            *self.streams,
+            keys.delayed(branch),
+            keys.dead(branch),
+            keys.stats,
+            keys.joins,
+            keys.joined,
+            keys.join(""),
+            self._beats,
+        )
+        join = contract.join
+        joined = () if join is None or branch not in join.branches else join.branches
+        timeout_ms = 0 if join is None else join.timeout_seconds * 1000
+        self._is_joined = bool(joined)
+        self._join_args: tuple[str | int, ...] = (timeout_ms, len(joined), *joined)
+
+    async def register(self, lease: str) -> None:
+        """Takes a new lease; what was held under the last one can no longer be settled.
+
+        Raises NotProvisionedError while the branch has no group, ServerUnavailableError.
+        """
+        wire = await self._connected()
+        if not await wire.run(REGISTER, (self.streams[0], self._beats), (self._group, lease)):
+            raise NotProvisionedError(f"branch {self._group!r}: no consumer group on {self.streams[0]!r}")
+        self.lease = lease
+
+    async def release(self) -> None:
+        """Gives the lease back: what is still held may be claimed by others at once."""
+        if self.lease:
+            wire = await self._connected()
+            await wire.call("ZREM", self._beats, self.lease)
+            self.lease = ""
+
+    async def read(self, count: int, *, share: bool) -> tuple[list[Delivery], int, int]:
+        """Reads up to `count` events without waiting; with `share` the lower lanes get a part before the higher ones.
+
+        Gives the deliveries, the ms until the next retry is due (-1: none), and the gate's bits (2 normal, 4 low wait).
+        Raises LeaseLostError, NotProvisionedError, ServerUnavailableError.
+        """
+        wire = await self._connected()
+        reply = await wire.run(READ, self._read_keys, (self._group, self.lease, count, 1 if share else 0))
+        if reply[0] < 0:
+            raise LeaseLostError(f"consumer {self.lease!r} has no lease on partition {self.partition}")
+        received = time.monotonic()
+        deliveries: list[Delivery] = []
+        for at in range(3, len(reply), 2):
+            self.decode(reply[at], reply[at + 1], received, deliveries)
+        return deliveries, reply[1], reply[2]
+
+    async def recover(self, known: Container[tuple[int, bytes]]) -> list[Delivery]:
+        """Deliveries of this lease that are not `known` by (stream, entry): their reply was lost with a connection."""
+        wire = await self._connected()
+        received = time.monotonic()
+        found: list[Delivery] = []
+        for number, stream in enumerate(self.streams, 1):
+            start: str | bytes = "0"
+            while True:
+                reply = await wire.call(
+                    "XREADGROUP", "GROUP", self._group, self.lease, "COUNT", _PAGE, "STREAMS", stream, start
+                )
+                entries = reply[0][1] if reply else []
+                lost = [
+                    (entry, fields) for entry, fields in entries if fields and (number, entry) not in known
+                ]
+                self.decode(number, lost, received, found)
+                if len(entries) < _PAGE:
+                    break
+                start = entries[-1][0]
+        return found
+
+    async def beat(self, claims: int) -> list[Delivery]:
+        """One heartbeat; gives up to `claims` events claimed from dead workers. Raises LeaseLostError."""
+        wire = await self._connected()
+        silence_ms = int(self._contract.claim_after_seconds * 1000)
+        reply = await wire.run(BEAT, self._beat_keys, (self._group, self.lease, silence_ms, claims))
+        if reply[0] < 0:
+            raise LeaseLostError(f"consumer {self.lease!r} was silent for longer than {silence_ms} ms")
+        received = time.monotonic()
+        deliveries: list[Delivery] = []
+        for at in range(1, len(reply), 3):
+            self.decode(reply[at], [reply[at + 2]], received, deliveries, deliveries_before=reply[at + 1] - 1)
+        return deliveries
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> int:
+        """Settles deliveries of the current lease in one script; gives how many were still pending.
+
+        Raises LeaseLostError when none may be settled by us any more, ServerUnavailableError (then ask again: what
+        was settled already changes nothing).
+        """
+        plain: tuple[list[bytes], ...] = ([], [], [], [])
+        rest: list[str | bytes | int] = []
+        busy_us = 0
+        for outcome in outcomes:
+            delivery = outcome.delivery
+            busy_us += outcome.busy_us
+            kind = outcome.kind
+            if kind is Kind.DONE and not self._is_joined:
+                plain[delivery.stream - 1].append(delivery.entry)
+                continue
+            event = delivery.event
+            rest += (kind.value, delivery.stream, delivery.entry, event.id, event.published_ms)
+            if kind is Kind.DONE:
+                rest.append(outcome.detail)
+            elif kind is Kind.RETRY:
+                rest += (outcome.delay_ms, pack_fields(delivery, event.attempt + 1))
+            else:
+                rest += (outcome.detail[:_MAX_ERROR], _pack_dead(delivery))
+        args: list[str | bytes | int] = [self._group, self.lease, busy_us, *self._join_args]
+        for entries in plain:
+            args.append(len(entries))
+            args += entries
+        wire = await self._connected()
+        settled: int = await wire.run(SETTLE, self._settle_keys, args + rest)
+        if settled < 0:
+            raise LeaseLostError(f"consumer {self.lease!r} lost its lease; its work is another's now")
+        return settled
+
+    def decode(
+        self, stream: int, entries: Any, received: float, into: list[Delivery], deliveries_before: int = 0
+    ) -> None:
+        """Turns a stream's raw entries into deliveries; what is no event becomes a delivery marked invalid."""
+        for entry, fields in entries:
+            invalid = None
+            lane, attempt = (
+                _LANES[stream - 1] if stream < RETRY_STREAM else Lane.NORMAL,
+                1 + deliveries_before,
+            )
+            try:
+                if stream == RETRY_STREAM:
+                    found = dict(zip(fields[::2], fields[1::2], strict=True))
+                    lane = _LANE_OF[found[LANE]]
+                    attempt = int(found[ATTEMPT]) + deliveries_before
+                event = from_fields(entry, fields, lane, self.partition, attempt)
+            except (InvalidEventError, KeyError, ValueError, TypeError) as error:
+                invalid = f"not an event: {error}"
+                event = Event(
+                    id=f"{lane.value}-{entry.decode()}",
+                    body=bytes(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"data", b""))
+                    if fields
+                    else b"",
+                    lane=lane,
+                    partition=self.partition,
+                    published_ms=int(entry.split(b"-")[0]),
+                    attempt=attempt,
+                )
+            into.append(Delivery(event, stream, entry, self.lease, received, invalid=invalid))
+
+    async def _connected(self) -> Wire:
+        return await self._wires.get(self.streams[0])
+
+
+def _pack_dead(delivery: Delivery) -> bytes:
+    attempts = delivery.event.attempt
+    return pack_fields(delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry))

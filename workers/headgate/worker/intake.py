@@ -1,0 +1,73 @@
+"""How many events a worker holds: enough that no handler waits for the network, no more than it handles soon.
+
+A worker that takes 500 slow jobs keeps them from idle neighbours; one that takes 8 fast ones waits for the server
+between them. So it holds what its slots handle in `_AHEAD_SECONDS` at the speed measured, and at least one a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.streams.outcome import Delivery
+
+_AHEAD_SECONDS = 0.05
+_MOST_AHEAD = 1000
+_SMOOTHING = 0.2
+
+
+class Intake:
+    """Counts what is held; knows each delivery by (stream, entry), a set a partition."""
+
+    def __init__(self, concurrency: int, partitions: int) -> None:
+        self._concurrency = concurrency
+        self._limit = concurrency
+        self._handler_seconds: float | None = None
+        self._held = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self.known: tuple[set[tuple[int, bytes]], ...] = tuple(set() for _ in range(partitions))
+
+    @property
+    def held(self) -> int:
+        """Events read and not settled."""
+        return self._held
+
+    @property
+    def free(self) -> int:
+        """How many more may be read now; never negative."""
+        return max(0, self._limit - self._held)
+
+    async def room(self) -> int:
+        """Waits until at least one more may be read; gives how many."""
+        while self._held >= self._limit:
+            self._room.clear()
+            await self._room.wait()
+        return self._limit - self._held
+
+    def take(self, deliveries: list[Delivery]) -> None:
+        """These were read."""
+        self._held += len(deliveries)
+        for delivery in deliveries:
+            self.known[delivery.event.partition].add((delivery.stream, delivery.entry))
+
+    def give(self, delivery: Delivery) -> None:
+        """This one is settled, or another's now."""
+        self._held -= 1
+        self.known[delivery.event.partition].discard((delivery.stream, delivery.entry))
+        if self._held < self._limit:
+            self._room.set()
+
+    def observe(self, mean_handler_seconds: float) -> None:
+        """Adapts to the mean time a handler took in a batch."""
+        seconds = self._handler_seconds
+        if seconds is None:
+            seconds = mean_handler_seconds
+        else:
+            seconds += _SMOOTHING * (mean_handler_seconds - seconds)
+        self._handler_seconds = seconds
+        ahead = int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6))
+        self._limit = self._concurrency + min(_MOST_AHEAD, ahead)
+        if self._held < self._limit:
+            self._room.set()

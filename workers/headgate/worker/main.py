@@ -1,0 +1,87 @@
+"""A worker process from its start to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from headgate.handlers import HandlerLoadError, load_handler
+from headgate.streams.server import Server
+from headgate.worker.http import serve
+from headgate.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from headgate.contract import BranchContract
+
+log = structlog.get_logger("headgate.worker")
+EXIT_LOAD = (
+    2  # the handler cannot be loaded: starting again will not help until the image or manifest changes
+)
+
+
+def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int = 9100) -> int:
+    """Runs one worker until SIGTERM or SIGINT has drained it; a second signal ends it at once.
+
+    `consumer` is the worker's name, `http_port` where /metrics, /healthz and /readyz are served (0: any free port,
+    -1: nowhere). Gives the process's exit code: 0 drained, 2 the handler cannot be loaded.
+    """
+    configure_logging(
+        branch=contract.branch, pipeline=f"{contract.namespace}/{contract.pipeline}", worker=consumer
+    )
+    try:
+        handler = load_handler(contract.function, contract.executor, contract.concurrency)
+    except HandlerLoadError as error:
+        log.error("worker.cannot_load", error=str(error))  # noqa: TRY400 - the message says it all
+        return EXIT_LOAD
+
+    async def main() -> None:
+        server = Server.connect(url)
+        worker = Worker(server, contract, handler, consumer)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, worker, number)
+        http = None if http_port < 0 else serve(worker, http_port)
+        if http is not None:
+            log.info("worker.serving", port=http.server_port)
+        try:
+            await worker.run()
+        finally:
+            await server.aclose()
+
+    def _stop(worker: Worker, number: int) -> None:
+        log.info("worker.draining", signal=signal.Signals(number).name)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        worker.drain()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+    finally:
+        handler.close()
+    return 0
+
+
+def configure_logging(**bound: str) -> None:
+    """Structured logs as JSON lines on standard error, every line with what is `bound`."""
+    structlog.contextvars.bind_contextvars(**bound)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

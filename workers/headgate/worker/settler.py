@@ -1,0 +1,90 @@
+"""Settling in batches: while one settle is under way the next one gathers, so that batches grow with the load."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headgate.streams.errors import LeaseLostError, NotProvisionedError, ServerUnavailableError, StreamsError
+from headgate.streams.outcome import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headgate.streams.consumer import Consumer
+    from headgate.streams.outcome import Outcome
+
+log = structlog.get_logger("headgate.worker")
+_MOST = 500  # outcomes a settle: the server is everybody's
+_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Settler:
+    """Settles one partition's outcomes; tells `settled` of each batch and whether it counted (False: fenced off)."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        settled: Callable[[Sequence[Outcome], bool], None],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._consumer = consumer
+        self._settled = settled
+        self._broken = broken
+        self._outcomes: list[Outcome] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Settles an outcome soon."""
+        self._outcomes.append(outcome)
+        if self._task is None:
+            self._task = asyncio.create_task(self._flush(), name=f"settle-{self._consumer.partition}")
+
+    async def drain(self) -> None:
+        """Returns when everything added is settled."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _flush(self) -> None:
+        try:
+            while self._outcomes:
+                batch, self._outcomes = self._outcomes[:_MOST], self._outcomes[_MOST:]
+                lease = self._consumer.lease
+                stale = [outcome for outcome in batch if outcome.delivery.lease != lease]
+                if stale:
+                    self._settled(stale, False)
+                    batch = [outcome for outcome in batch if outcome.delivery.lease == lease]
+                if batch:
+                    self._settled(batch, await self._settle(batch))
+        except Exception as error:  # noqa: BLE001 - handed on, to end the worker loudly
+            self._broken(error)
+        finally:
+            self._task = None
+
+    async def _settle(self, batch: Sequence[Outcome]) -> bool:
+        attempt = 0
+        while True:
+            try:
+                await self._consumer.settle(batch)
+            except ServerUnavailableError as error:
+                # The outcome is known and the script idempotent: ask until it is durable or the lease is gone.
+                wait = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
+                attempt += 1
+                log.warning("settle.unavailable", error=str(error), events=len(batch), again_in_seconds=wait)
+                await asyncio.sleep(wait)
+                if any(outcome.delivery.lease != self._consumer.lease for outcome in batch):
+                    return False
+            except (LeaseLostError, NotProvisionedError) as error:
+                log.warning("settle.fenced", error=str(error), events=len(batch))
+                return False
+            except StreamsError as error:
+                log.error("settle.failed", error=str(error), events=len(batch), kinds=_kinds(batch))  # noqa: TRY400
+                return False
+            else:
+                return True
+
+
+def _kinds(batch: Sequence[Outcome]) -> dict[str, int]:
+    return {kind.value: sum(outcome.kind is kind for outcome in batch) for kind in Kind}

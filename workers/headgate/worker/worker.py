@@ -1,0 +1,230 @@
+"""One worker of one branch: a lease, readers, slots, settlers and a heartbeat, and how they start and end.
+
+Losing the server, the lease or the groups never ends a worker: it waits, says so, and goes on with a new lease. What it
+held under the old one is another's by then, and the fence keeps it from being settled twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from headgate.streams.consumer import Consumer
+from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
+from headgate.streams.keys import PipelineKeys
+from headgate.streams.outcome import Kind
+from headgate.streams.sweep import sweep
+from headgate.streams.waiter import Waiter
+from headgate.streams.wire import Wires
+from headgate.worker.intake import Intake
+from headgate.worker.metrics import WorkerMetrics
+from headgate.worker.reader import Reader
+from headgate.worker.retry import next_outcome
+from headgate.worker.runners import Runners
+from headgate.worker.settler import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.contract import BranchContract
+    from headgate.handlers import Handler
+    from headgate.streams.outcome import Delivery, Outcome
+    from headgate.streams.server import Server
+
+log = structlog.get_logger("headgate.worker")
+_RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
+_SILENT_SECONDS = 10.0  # without an answer: the connection is dead, whatever TCP says
+_CLAIMS = 100
+_SWEEP_EVERY = 3  # heartbeats
+
+
+class Worker:
+    """Works on one branch until `drain` is called."""
+
+    def __init__(self, server: Server, contract: BranchContract, handler: Handler, name: str) -> None:
+        self.contract = contract
+        self.ready = False
+        self.alive_at = time.monotonic()
+        self._server = server
+        self._name = name
+        self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
+        self._intake = Intake(contract.concurrency, contract.partitions)
+        self.metrics = WorkerMetrics(contract, lambda: self._intake.held)
+        self._wires = Wires(server)
+        self._consumers = [Consumer(self._wires, partition, contract) for partition in self._keys.all]
+        self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
+        self._runners = Runners(handler, contract.concurrency, contract.timeout_seconds, self._on_outcome)
+        groups = [[consumer] for consumer in self._consumers] if server.is_cluster else [self._consumers]
+        self._waiters = [Waiter(server, group, contract.branch) for group in groups]
+        self._readers = [
+            Reader(group, waiter, self._intake, self._accept)
+            for group, waiter in zip(groups, self._waiters, strict=True)
+        ]
+        self._draining = asyncio.Event()
+        self._enlisting = asyncio.Lock()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def drain(self) -> None:
+        """Stops reading; `run` returns when what is being handled is settled, or the grace period is over."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Works until drained; raises what no server can cause. Nothing the server does ends it."""
+        self._runners.start()
+        working = [asyncio.create_task(self._read(reader), name="read") for reader in self._readers]
+        beat = asyncio.create_task(self._beat(), name="beat")
+        draining = asyncio.create_task(self._draining.wait(), name="draining")
+        for task in (beat, *working, *self._runners.tasks):
+            task.add_done_callback(self._on_ended)
+        waited: set[asyncio.Future[Any]] = {draining, self._broken}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        self.ready = False
+        self._draining.set()
+        for waiter in self._waiters:
+            waiter.close()
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        unbegun = await self._runners.drain(self.contract.drain_seconds)
+        await self._finish(len(unbegun))
+        beat.cancel()
+        await asyncio.gather(beat, draining, return_exceptions=True)
+        self._wires.close()
+        if self._broken.done():
+            self._broken.result()
+
+    def _on_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Ends the worker: this is a bug of ours and not the server's doing, and must be loud."""
+        if not self._broken.done():
+            self._broken.set_exception(error)
+
+    async def _finish(self, unbegun: int) -> None:
+        """Settles what is done and gives the lease back, so that others claim what never was begun at once."""
+        try:
+            async with asyncio.timeout(5):
+                for settler in self._settlers:
+                    await settler.drain()
+                for consumer in self._consumers:
+                    await consumer.release()
+        except (StreamsError, TimeoutError) as error:
+            log.warning(
+                "worker.not_released", error=str(error), claimed_after=self.contract.claim_after_seconds
+            )
+        log.info("worker.drained", handed_back=unbegun)
+
+    async def _read(self, reader: Reader) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._enlist()
+                await reader.turn()
+                failures = 0
+            except (StreamsError, OSError) as error:
+                self.ready = False
+                wait = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                log.warning("read.waiting", error=str(error), again_in_seconds=wait)
+                failures += 1
+                await asyncio.sleep(wait)
+                await self._after_failure(error)
+
+    async def _after_failure(self, error: Exception) -> None:
+        """Makes good what a failed read may have lost: a reply on its way to us, or the lease itself."""
+        try:
+            if isinstance(error, LeaseLostError | NotProvisionedError):
+                self._forget_lease()
+                return
+            await self._server.rediscover()
+            for consumer in self._consumers:
+                if consumer.lease:
+                    self._accept_new(await consumer.recover(self._intake.known[consumer.partition]))
+        except (LeaseLostError, NotProvisionedError):
+            self._forget_lease()
+        except StreamsError as again:
+            log.warning("read.not_recovered", error=str(again))
+
+    async def _enlist(self) -> None:
+        """Takes a lease where there is none; one name on every partition."""
+        async with self._enlisting:
+            if all(consumer.lease for consumer in self._consumers):
+                self.ready = not self._draining.is_set()
+                return
+            lease = f"{self._name}.{secrets.token_hex(3)}"
+            for consumer in self._consumers:
+                await consumer.register(lease)
+            self.ready = not self._draining.is_set()
+            log.info("worker.enlisted", consumer=lease)
+
+    def _forget_lease(self) -> None:
+        """What is held can no longer be settled; it is dropped as its outcomes come in (see Settler)."""
+        for consumer in self._consumers:
+            consumer.lease = ""
+
+    async def _beat(self) -> None:
+        """Heartbeats on every partition, three in the time that makes a consumer dead; sweeps now and then."""
+        every = self.contract.claim_after_seconds / 3
+        beats = 0
+        while True:
+            try:
+                async with asyncio.timeout(_SILENT_SECONDS):
+                    await self._heartbeat()
+                    beats += 1
+                    if beats % _SWEEP_EVERY == 0:
+                        await sweep(self._server, self._keys, (), self.contract.join)
+            except (LeaseLostError, NotProvisionedError) as error:
+                log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
+                self._forget_lease()
+            except TimeoutError:
+                log.warning("beat.unanswered", seconds=_SILENT_SECONDS)
+                self._wires.close()
+            except (StreamsError, OSError) as error:
+                log.warning("beat.unavailable", error=str(error))
+            for waiter in self._waiters:
+                waiter.close_if_silent(_SILENT_SECONDS)
+            self.alive_at = time.monotonic()
+            await asyncio.sleep(every)
+
+    async def _heartbeat(self) -> None:
+        for consumer in self._consumers:
+            if consumer.lease:
+                claims = 0 if self._draining.is_set() else min(_CLAIMS, self._intake.free)
+                claimed = await consumer.beat(claims)
+                if claimed:
+                    log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
+                    self._accept_new(claimed)
+
+    def _accept(self, deliveries: list[Delivery]) -> None:
+        self._intake.take(deliveries)
+        self._runners.put(deliveries)
+
+    def _accept_new(self, deliveries: list[Delivery]) -> None:
+        """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker."""
+        known = self._intake.known
+        new = [each for each in deliveries if (each.stream, each.entry) not in known[each.event.partition]]
+        for delivery in new:
+            attempt = delivery.event.attempt
+            if attempt > self.contract.retry.max_attempts:
+                delivery.invalid = (
+                    f"delivered {attempt} times and never settled: it may end the workers it is given to"
+                )
+        self._accept(new)
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        if outcome.kind is not Kind.DONE:
+            next_outcome(outcome, self.contract.retry)
+        self._settlers[outcome.delivery.event.partition].add(outcome)
+
+    def _on_settled(self, outcomes: Sequence[Outcome], counted: bool) -> None:
+        self.metrics.count(outcomes, counted)
+        busy_us = 0
+        for outcome in outcomes:
+            busy_us += outcome.busy_us
+            self._intake.give(outcome.delivery)
+        self._intake.observe(busy_us / 1e6 / len(outcomes))
