@@ -84,6 +84,14 @@ class ApiServer:
             check=False,
         )
 
+    def await_explained(self, resource: str) -> None:
+        """Returns when discovery and OpenAPI know the resource, a moment after its CRD is established."""
+        deadline = time.monotonic() + _START_SECONDS
+        while self.kubectl("explain", resource).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the API server does not know {resource} after {_START_SECONDS} s")
+            time.sleep(0.2)
+
     def _spawn(self, *command: str) -> None:
         with (self.directory / f"{Path(command[0]).name}.log").open("wb") as log:
             self._processes.append(

@@ -1,0 +1,93 @@
+"""A real cluster with the operator installed by its chart and a Valkey server; a namespace for each test.
+
+The cluster is started on first use and stopped with the session, unless it ran before; HEADGATE_KEEP_CLUSTER=1
+leaves it running. A failed test shows its namespace's objects, events and logs, and the operator's log.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster.kube import OPERATOR_NAMESPACE, ROOT, Cluster, cluster_runs, start_cluster, stop_cluster
+from cluster.valkey import valkey
+from cluster.video import IN_CLUSTER_URL, VideoExample, video_example
+from headgate.streams import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_CLUSTERS: list[Cluster] = []
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster with our images on its node."""
+    ran_before = cluster_runs()
+    try:
+        started = start_cluster()
+        _CLUSTERS.append(started)
+        yield started
+    finally:
+        if not ran_before and not os.environ.get("HEADGATE_KEEP_CLUSTER"):
+            stop_cluster()
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Cluster:
+    """The cluster with a server and the operator in it, installed as a user does."""
+    cluster.kubectl("create", "namespace", OPERATOR_NAMESPACE, check=False)
+    cluster.apply(*valkey(OPERATOR_NAMESPACE))
+    cluster.helm(
+        "upgrade", "--install", "headgate", str(ROOT / "charts/headgate"), "--namespace", OPERATOR_NAMESPACE,
+        "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}", "--wait", "--timeout", "120s",
+    )  # fmt: skip
+    # Images of one tag: what was rebuilt since a cluster last ran must be what runs now.
+    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "restart", "deployment/headgate")
+    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/headgate", "--timeout=60s")
+    cluster.wait(OPERATOR_NAMESPACE, "deployment/valkey", "condition=Available", 60)
+    return cluster
+
+
+@pytest.fixture
+def namespace(operator: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    word = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:30].strip("-")
+    with operator.namespace(f"{word}-{uuid.uuid4().hex[:4]}") as name:
+        yield name
+
+
+@pytest.fixture
+def video(operator: Cluster, namespace: str) -> Iterator[VideoExample]:
+    """The video example's media in the test's namespace; its pipeline is the test's to apply."""
+    with video_example(operator, namespace) as example:
+        yield example
+
+
+@pytest.fixture(scope="session")
+def redis_url(operator: Cluster) -> Iterator[str]:
+    """The URL, on this machine, of the server in the cluster."""
+    with operator.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address:
+        yield f"redis://{address}"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Server]:
+    """The server in the cluster."""
+    server = Server.connect(redis_url)
+    yield server
+    await server.aclose()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Adds to a failed test's report what the cluster has to say about it."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call" and report.failed and item.path.parent.name == "cluster":
+        for cluster in _CLUSTERS:
+            report.sections.extend(cluster.diagnosis())

@@ -1,0 +1,410 @@
+"""The control plane on a real API server: what it writes, that it writes it once, and that it can die anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from cluster.apiserver import ApiServer
+from headgate.streams import Server
+from headgate_operator.api import API_VERSION, KIND
+from headgate_operator.cluster import Cluster
+from headgate_operator.crd import crd
+from headgate_operator.reconcile import Findings, reconcile
+from headgate_operator.servers import Servers
+from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+from streams.servers import redis7
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from headgate_operator.pipeline import Pipeline
+
+OPERATOR = "import typer; from headgate_cli.operator import operator_command; typer.run(operator_command)"
+CHILDREN = "deployments,serviceaccounts,secrets"
+
+
+@pytest.fixture(scope="module")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    server = ApiServer(tmp_path_factory.mktemp("api-server"))
+    server.start()
+    try:
+        assert server.kubectl("apply", "-f", "-", given=crd()).returncode == 0
+        name = f"crd/{crd()['metadata']['name']}"
+        assert server.kubectl("wait", "--for=condition=Established", name).returncode == 0
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with redis7() as url:
+        yield url
+
+
+@pytest.fixture
+async def cluster(api_server, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    connected = await Cluster.connect()
+    yield connected
+    await connected.aclose()
+
+
+class Plane:
+    """One operator's memory: a fresh one is a restarted operator."""
+
+    def __init__(self, cluster: Cluster, redis_url: str | None) -> None:
+        self.substrate = KubernetesSubstrate(cluster, redis_url)
+        self.servers = Servers()
+
+    async def reconcile(self, manifest: dict[str, Any]) -> Findings:
+        return await reconcile(manifest, substrate=self.substrate, connect=self._connect)
+
+    async def _connect(self, pipeline: Pipeline) -> Server:
+        return await self.servers.assign(pipeline, (await self.substrate.redis(pipeline)).url)
+
+
+@pytest.fixture
+async def restarted():
+    """Makes a plane, as an operator's start does; call it again for a restarted one."""
+    planes: list[Plane] = []
+
+    def start(cluster: Cluster, redis_url: str | None) -> Plane:
+        planes.append(Plane(cluster, redis_url))
+        return planes[-1]
+
+    yield start
+    for plane in planes:
+        await plane.servers.aclose()
+
+
+class DyingCluster(Cluster):
+    """Lets so many calls through; after that the process is as good as dead."""
+
+    calls_left = 0
+
+    async def _call(self, *arguments: Any) -> dict[str, Any]:
+        if self.calls_left == 0:
+            raise asyncio.CancelledError
+        self.calls_left -= 1
+        return await super()._call(*arguments)
+
+
+def manifest(name: str, **branches: dict[str, Any]) -> dict[str, Any]:
+    python = {"python": {"image": "videos:1", "function": "videos:work"}}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {
+            "branches": [
+                {"name": branch, "handler": python, "scale": {"min": 0, "max": 10}} | settings
+                for branch, settings in (branches or {"thumbnail": {}, "transcode": {}}).items()
+            ]
+        },
+    }
+
+
+def applied(server: ApiServer, given: dict[str, Any]) -> dict[str, Any]:
+    done = server.kubectl("apply", "-o", "json", "-f", "-", given=given)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def listed(server: ApiServer, kinds: str, name: str) -> list[dict[str, Any]]:
+    done = server.kubectl(
+        "get", kinds, "-l", f"headgate.dev/pipeline={name}", "-o", "json", "--show-managed-fields"
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["items"]
+
+
+def versions(server: ApiServer, name: str) -> dict[str, str]:
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+        for item in listed(server, CHILDREN, name)
+    }
+
+
+def essence(server: ApiServer, name: str) -> dict[str, Any]:
+    """What of the children follows from the manifest."""
+    text = json.dumps(
+        {
+            f"{item['kind']}/{item['metadata']['name']}": {
+                "labels": item["metadata"]["labels"],
+                "owners": [owner["name"] for owner in item["metadata"]["ownerReferences"]],
+                "spec": item.get("spec"),
+                "data": item.get("data"),
+            }
+            for item in listed(server, CHILDREN, name)
+        }
+    )
+    found = json.loads(text.replace(name, "NAME"))
+    for item in found.values():
+        if item["spec"]:
+            del item["spec"]["template"]["metadata"]["annotations"]["headgate.dev/redis-fingerprint"]
+    return found
+
+
+def replicas(server: ApiServer, name: str) -> dict[str, int]:
+    return {
+        item["metadata"]["labels"]["headgate.dev/branch"]: item["spec"]["replicas"]
+        for item in listed(server, "deployments", name)
+    }
+
+
+def eventually(check: Callable[[], object], seconds: float = 20) -> object:
+    """Waits until the check gives something true."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.1)
+    return found
+
+
+async def test_a_second_reconcile_makes_no_write_nor_does_a_restarted_operator(
+    api_server, cluster, restarted, redis_url
+):
+    pipeline = applied(api_server, manifest("once"))
+    plane = restarted(cluster, redis_url)
+    first = await plane.reconcile(pipeline)
+    assert first.clean
+    assert first.writes > 4
+    written = versions(api_server, "once")
+    assert set(written) == {
+        "Deployment/once-thumbnail",
+        "Deployment/once-transcode",
+        "Secret/once-headgate-redis",
+        "ServiceAccount/once-workers",
+    }
+    for again in (plane, restarted(cluster, redis_url)):
+        assert (await again.reconcile(pipeline)).writes == 0
+        assert versions(api_server, "once") == written
+
+
+async def test_a_pass_killed_after_any_call_is_made_good_by_the_next(
+    api_server, cluster, restarted, redis_url
+):
+    pipeline = applied(api_server, manifest("whole"))
+    await restarted(cluster, redis_url).reconcile(pipeline)
+    wanted = essence(api_server, "whole")
+    dying = DyingCluster(cluster.configuration)
+    try:
+        for calls in range(50):
+            name = f"killed-{calls}"
+            pipeline = applied(api_server, manifest(name))
+            dying.calls_left = calls
+            with contextlib.suppress(asyncio.CancelledError):
+                await restarted(dying, redis_url).reconcile(pipeline)
+            finished = dying.calls_left > 0
+            findings = await restarted(cluster, redis_url).reconcile(pipeline)
+            assert findings.clean
+            assert essence(api_server, name) == wanted, f"killed after {calls} calls"
+            if finished:
+                break
+        else:
+            pytest.fail("a pass takes 50 calls")
+    finally:
+        await dying.aclose()
+    assert calls > 5
+
+
+async def test_replicas_start_at_the_minimum_and_belong_to_the_pilot(
+    api_server, cluster, restarted, redis_url
+):
+    given = manifest("sized", idle={}, busy={"scale": {"min": 2, "max": 5}})
+    plane = restarted(cluster, redis_url)
+    findings = await plane.reconcile(applied(api_server, given))
+    assert replicas(api_server, "sized") == {"idle": 0, "busy": 2}
+    # A change of the spec before the pilot has ever scaled keeps them, and so does one after.
+    for concurrency, scaled in ((2, None), (3, 4), (4, None)):
+        if scaled is not None:
+            await plane.substrate.scale(findings.pipeline, "idle", scaled, {})
+        for branch in given["spec"]["branches"]:
+            branch["concurrency"] = concurrency
+        findings = await plane.reconcile(applied(api_server, given))
+        assert findings.writes == 2
+        assert replicas(api_server, "sized")["busy"] == 2
+    assert replicas(api_server, "sized")["idle"] == 4
+    observed = await plane.substrate.observe(findings.pipeline)
+    assert {branch: workers.desired for branch, workers in observed.items()} == {"idle": 4, "busy": 2}
+
+
+async def test_a_branch_that_is_no_more_loses_its_deployment_and_its_groups(
+    api_server, cluster, restarted, redis_url
+):
+    plane = restarted(cluster, redis_url)
+    await plane.reconcile(applied(api_server, manifest("shrunk", kept={}, gone={})))
+    await plane.reconcile(applied(api_server, manifest("shrunk", kept={})))
+    assert replicas(api_server, "shrunk") == {"kept": 0}
+    with redis.Redis.from_url(redis_url) as server:
+        groups = server.xinfo_groups("hg:{default/shrunk:0}:normal")
+    assert [group["name"] for group in groups] == [b"kept"]
+
+
+async def test_what_somebody_changes_by_hand_is_put_right(api_server, cluster, restarted, redis_url):
+    plane = restarted(cluster, redis_url)
+    pipeline = applied(api_server, manifest("drifted", only={}))
+    await plane.reconcile(pipeline)
+    edit = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+    assert api_server.kubectl("patch", "deployment", "drifted-only", "-p", json.dumps(edit)).returncode == 0
+    assert (await plane.reconcile(pipeline)).writes == 1
+    (deployment,) = listed(api_server, "deployments", "drifted")
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 1
+
+
+async def test_an_object_of_somebody_else_is_left_alone(api_server, cluster, restarted, redis_url):
+    assert api_server.kubectl("create", "deployment", "shop-front", "--image=nginx:1").returncode == 0
+    findings = await restarted(cluster, redis_url).reconcile(applied(api_server, manifest("shop", front={})))
+    assert findings.workers.reason == "NameTaken"
+    assert "Deployment shop-front" in findings.workers.message
+    found = json.loads(api_server.kubectl("get", "deployment", "shop-front", "-o", "json").stdout)
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:1"
+
+
+async def test_a_missing_secret_is_named_with_what_to_do(api_server, cluster, restarted):
+    given = manifest("secretive")
+    given["spec"]["redis"] = {"secretRef": {"name": "nowhere"}}
+    findings = await restarted(cluster, None).reconcile(applied(api_server, given))
+    assert findings.redis.reason == "SecretNotFound"
+    assert "'nowhere'" in findings.redis.message
+    assert "'url'" in findings.redis.message
+
+
+class RunningOperator:
+    """`headgate operator` as a process."""
+
+    def __init__(self, server: ApiServer, redis_url: str, log: Path) -> None:
+        self._log = log
+        environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "HEADGATE_REDIS_URL": redis_url}
+        with log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", OPERATOR, "--metrics-port", "0", "--health-port", "0"],
+                env=environment,
+                stderr=sink,
+            )
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        lines = (json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line.get("event") == event]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def operator(api_server, redis_url, tmp_path) -> Iterator[RunningOperator]:
+    running = RunningOperator(api_server, redis_url, tmp_path / "operator.log")
+    try:
+        yield running
+    finally:
+        running.stop()
+        print((tmp_path / "operator.log").read_text())  # noqa: T201  # pytest shows it when the test fails
+
+
+def get(server: ApiServer, name: str) -> dict[str, Any]:
+    done = server.kubectl("get", "fanoutpipeline", name, "-o", "json", "--show-managed-fields")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def condition(server: ApiServer, name: str, wanted: str) -> str:
+    conditions = get(server, name).get("status", {}).get("conditions", [])
+    return next((f"{each['status']}/{each['reason']}" for each in conditions if each["type"] == wanted), "")
+
+
+def events(server: ApiServer, name: str) -> list[str]:
+    done = server.kubectl("get", "events.v1.events.k8s.io", "-o", "json")
+    found = (item for item in json.loads(done.stdout)["items"] if item["regarding"]["name"] == name)
+    return [item["reason"] for item in sorted(found, key=lambda item: item["eventTime"])]
+
+
+def test_from_apply_to_delete(api_server, operator, redis_url):
+    started = time.monotonic()
+    applied(api_server, manifest("living"))
+    eventually(lambda: condition(api_server, "living", "Ready") == "True/Ready")
+    print(f"apply to Ready: {time.monotonic() - started:.1f} s")  # noqa: T201
+    found = get(api_server, "living")
+    assert found["metadata"]["finalizers"] == ["headgate.dev/cleanup"]
+    assert not any(key.startswith("headgate.dev/") for key in found["metadata"].get("annotations", {}))
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
+    assert [branch["backlog"] for branch in found["status"]["branches"]] == [0, 0]
+
+    before = (versions(api_server, "living"), found["metadata"]["resourceVersion"])
+    time.sleep(5)
+    after = (versions(api_server, "living"), get(api_server, "living")["metadata"]["resourceVersion"])
+    assert after == before, "an idle pipeline is written to"
+
+    assert events(api_server, "living") == ["Ready"]
+    with redis.Redis.from_url(redis_url) as server:
+        assert server.keys("hg:{default/living:*")
+    assert api_server.kubectl("delete", "fanoutpipeline", "living", "--timeout=30s").returncode == 0
+    assert replicas(api_server, "living") == {}
+    with redis.Redis.from_url(redis_url) as server:
+        assert server.keys("hg:{default/living:*") == []
+
+
+def test_an_operator_killed_at_any_time_is_replaced_and_finishes_a_delete(
+    api_server, operator, redis_url, tmp_path
+):
+    applied(api_server, manifest("orphan"))
+    eventually(lambda: condition(api_server, "orphan", "Ready") == "True/Ready")
+    operator.stop(signal.SIGKILL)
+    assert api_server.kubectl("delete", "fanoutpipeline", "orphan", "--wait=false").returncode == 0
+    assert get(api_server, "orphan")["metadata"]["deletionTimestamp"]
+    successor = RunningOperator(api_server, redis_url, tmp_path / "successor.log")
+    try:
+        # The Lease of the one that was killed has to run out first.
+        eventually(lambda: not get(api_server, "orphan"), 40)
+        with redis.Redis.from_url(redis_url) as server:
+            assert server.keys("hg:{default/orphan:*") == []
+        assert replicas(api_server, "orphan") == {}
+    finally:
+        assert successor.stop() == 0
+
+
+def test_redis_gone_shows_in_the_status_and_does_not_hold_a_delete(api_server, tmp_path):
+    with redis7() as url:
+        running = RunningOperator(api_server, url, tmp_path / "operator.log")
+        applied(api_server, manifest("bereft"))
+        eventually(lambda: condition(api_server, "bereft", "Ready") == "True/Ready")
+    try:
+        eventually(lambda: condition(api_server, "bereft", "RedisReachable") == "False/ServerUnavailable")
+        assert condition(api_server, "bereft", "ScalingActive") == "False/BacklogUnknown"
+        assert condition(api_server, "bereft", "Ready") == "False/ServerUnavailable"
+        assert api_server.kubectl("delete", "fanoutpipeline", "bereft", "--timeout=40s").returncode == 0
+        assert replicas(api_server, "bereft") == {}
+        told = events(api_server, "bereft")
+        assert told[0] == "Ready"
+        assert "RedisUnreachable" in told
+        assert told[-1] == "KeysLeft"
+    finally:
+        assert running.stop() == 0
+
+
+def test_the_second_operator_leads_as_soon_as_the_first_stops(api_server, operator, redis_url, tmp_path):
+    eventually(lambda: operator.told("leading"))
+    second = RunningOperator(api_server, redis_url, tmp_path / "second.log")
+    try:
+        eventually(lambda: second.told("waiting to lead"))
+        time.sleep(3)
+        assert not second.told("leading")
+        assert operator.stop() == 0
+        stopped = time.monotonic()
+        eventually(lambda: second.told("leading"))
+        assert time.monotonic() - stopped < 5
+    finally:
+        assert second.stop() == 0
