@@ -54,14 +54,14 @@ def as_json(value: Any) -> Any:
 
 def prune(value: Any, schema: Schema, path: str = "") -> list[str]:
     """Takes members that the schema does not know out of `value`; returns their paths."""
-    if isinstance(value, list):
+    is_open = schema.get("x-kubernetes-preserve-unknown-fields", False)
+    if isinstance(value, list) and not is_open:
         items = schema.get("items", {})
         return [lost for at, item in enumerate(value) for lost in prune(item, items, f"{path}[{at}]")]
     if not isinstance(value, dict):
         return []
     known = schema.get("properties", {})
     rest = schema.get("additionalProperties")
-    is_open = schema.get("x-kubernetes-preserve-unknown-fields", False)
     lost = []
     for name in list(value):
         member = f"{path}.{name}" if path else name

@@ -81,8 +81,8 @@ def schema() -> Schema:
     name = {"type": "string", "maxLength": _LONGEST_NAME}
     own = root.pop("properties")
     root["properties"] = {
-        "apiVersion": {"type": "string", "description": f"Version of the API: {GROUP}/{VERSION}."},
-        "kind": {"type": "string", "description": f"{KIND}."},
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
         "metadata": {"type": "object", "properties": {"name": name}},
         **own,
     }

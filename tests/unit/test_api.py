@@ -1,0 +1,129 @@
+"""A manifest becomes a Pipeline, and a Pipeline the contracts of its workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headgate.contract import BranchContract, Executor, JoinContract, RetryContract
+from headgate.event import Lane
+from headgate_operator.api import BranchSpec, DelayableLane, FanoutPipelineSpec
+from headgate_operator.pipeline import ManifestError, load_pipeline
+
+MANIFESTS = Path(__file__).parents[1] / "data" / "manifests"
+
+
+def minimal(**spec: Any) -> dict[str, Any]:
+    branch = {
+        "name": "transcode",
+        "handler": {"python": {"image": "videos:1", "function": "videos:transcode"}},
+    }
+    return {
+        "apiVersion": "headgate.dev/v1alpha1",
+        "kind": "FanoutPipeline",
+        "metadata": {"name": "video"},
+        "spec": {"branches": [branch], **spec},
+    }
+
+
+def everything() -> dict[str, Any]:
+    return yaml.safe_load((MANIFESTS / "everything.yaml").read_text())
+
+
+def test_a_minimal_manifest_takes_the_defaults():
+    pipeline = load_pipeline(minimal())
+    assert str(pipeline) == "default/video"
+    assert (pipeline.uid, pipeline.generation) == ("", 0)
+    assert pipeline.contract("transcode") == BranchContract(
+        namespace="default", pipeline="video", branch="transcode", function="videos:transcode"
+    )
+
+
+def test_identity_comes_from_the_metadata():
+    manifest = minimal()
+    manifest["metadata"] |= {"namespace": "media", "uid": "7d", "generation": 3}
+    pipeline = load_pipeline(manifest)
+    assert (pipeline.namespace, pipeline.name, pipeline.uid, pipeline.generation) == (
+        "media",
+        "video",
+        "7d",
+        3,
+    )
+    assert str(pipeline.keys) == "media/video"
+
+
+def test_a_contract_carries_every_setting_of_the_branch():
+    pipeline = load_pipeline(everything())
+    assert pipeline.keys.partitions == 4
+    assert pipeline.contract("transcode") == BranchContract(
+        namespace="default",
+        pipeline="everything",
+        branch="transcode",
+        function="videos.h264:Transcoder.run",
+        partitions=4,
+        executor=Executor.PROCESSES,
+        concurrency=2,
+        timeout_seconds=600,
+        retry=RetryContract(max_attempts=3, initial_seconds=2, factor=3, max_seconds=60),
+        join=JoinContract(branches=("thumbnail", "transcode"), timeout_seconds=900),
+    )
+
+
+def test_a_contract_survives_the_environment_variable():
+    contract = load_pipeline(everything()).contract("transcode")
+    assert BranchContract.decode(contract.encode()) == contract
+
+
+def test_a_branch_outside_the_join_has_none():
+    manifest = everything()
+    manifest["spec"]["join"]["branches"] = ["thumbnail"]
+    pipeline = load_pipeline(manifest)
+    assert pipeline.contract("thumbnail").join == pipeline.join
+    assert pipeline.contract("transcode").join is None
+
+
+def test_an_unknown_branch_is_named_with_those_there_are():
+    with pytest.raises(KeyError, match="'resize'; it has thumbnail, transcode"):
+        load_pipeline(everything()).branch("resize")
+
+
+def test_a_spec_written_back_is_the_manifest_with_defaults():
+    written = load_pipeline(everything()).spec.model_dump(by_alias=True, exclude_none=True, mode="json")
+    again = FanoutPipelineSpec.model_validate(written)
+    assert again == load_pipeline(everything()).spec
+
+
+def test_members_of_a_volume_pass_through_unchanged():
+    volume = load_pipeline(everything()).branch("transcode").pod.volumes[0]
+    assert volume.model_dump(by_alias=True) == {
+        "name": "media",
+        "persistentVolumeClaim": {"claimName": "media"},
+    }
+
+
+def test_delayable_lanes_are_lanes_of_the_data_plane():
+    assert [each.lane for each in DelayableLane] == [Lane.LOW, Lane.NORMAL]
+
+
+def test_fields_go_by_either_spelling():
+    handler = {"python": {"image": "i", "function": "a:b"}}
+    assert BranchSpec(name="a", handler=handler, timeout_seconds=5) == BranchSpec(
+        name="a", handler=handler, timeoutSeconds=5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "Pipeline"}, "apiVersion, kind: headgate.dev/v1alpha1, Pipeline: must be"),
+        ({"metadata": {}}, "metadata.name: Required value"),
+        ({"spec": {"branches": []}}, "spec.branches: "),
+        ({"spec": None}, "spec.branches: Field required"),
+    ],
+)
+def test_what_cannot_be_loaded_names_the_field(change, words):
+    with pytest.raises(ManifestError, match=words):
+        load_pipeline(minimal() | change)
