@@ -1,0 +1,61 @@
+"""The `headgate` command. Verbs are light to import; what is heavy is imported where a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from headgate_cli.dead_letters import dead_letters_command
+from headgate_cli.exits import CommandError
+from headgate_cli.operator import operator_command
+from headgate_cli.publish import publish_command
+from headgate_cli.records import records_command
+from headgate_cli.run import run_command
+from headgate_cli.validate import validate_command
+from headgate_cli.version import version_command
+from headgate_cli.worker import worker_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERBS: dict[str, Callable[..., None]] = {
+    "run": run_command,
+    "validate": validate_command,
+    "publish": publish_command,
+    "records": records_command,
+    "dead-letters": dead_letters_command,
+    "worker": worker_command,
+    "operator": operator_command,
+    "version": version_command,
+}
+
+
+def app() -> typer.Typer:
+    """The command line with all its verbs."""
+    headgate = typer.Typer(
+        name="headgate",
+        help="Fan-out pipelines on Redis Streams: one manifest, on this machine and on Kubernetes.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, verb in VERBS.items():
+        headgate.command(name)(verb)
+    return headgate
+
+
+def main() -> None:
+    """Runs the command and exits; mistakes of the user are one line on standard error, without a traceback."""
+    try:
+        app()()
+    except CommandError as error:
+        print(f"headgate: {error}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
+        sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Manifests from files: read, validated as the API server would, all mistakes reported at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headgate_cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headgate_operator.pipeline import Pipeline
+
+SAMPLE_EVENTS = "headgate.dev/sample-events"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One valid pipeline and the file it stands in."""
+
+    file: Path
+    pipeline: Pipeline
+    sample_events: str | None
+    """`module:function` that makes events to try the pipeline with; None when it names none."""
+
+
+def read_documents(file: Path) -> list[dict[str, Any]]:
+    """The YAML documents of a file that are not empty; raises CommandError."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        documents = [each for each in yaml.safe_load_all(file.read_text()) if each is not None]
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}", Exit.INVALID) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file}: is not YAML: {error}", Exit.INVALID) from error
+    for document in documents:
+        if not isinstance(document, dict):
+            raise CommandError(f"{file}: {document!r} is no manifest: write one with apiVersion, kind, spec")
+    return documents
+
+
+def mistakes(file: Path, document: dict[str, Any]) -> list[str]:
+    """Every mistake of a manifest, each as the API server words it, with what to do."""
+    from headgate_operator.validation import validate  # noqa: PLC0415
+
+    return [f"{file}: {error} ({error.remedy})" for error in validate(document)]
+
+
+def load(file: Path, namespace: str | None = None) -> Manifest:
+    """The one FanoutPipeline of a file, in `namespace` if given; raises CommandError with every mistake."""
+    documents = [each for each in read_documents(file) if each.get("kind") == "FanoutPipeline"]
+    if len(documents) != 1:
+        found = "no FanoutPipeline" if not documents else f"{len(documents)} FanoutPipelines"
+        raise CommandError(f"{file}: has {found}: give a file with exactly one", Exit.INVALID)
+    document = documents[0]
+    if found_mistakes := mistakes(file, document):
+        raise CommandError("the manifest is refused\n" + "\n".join(found_mistakes), Exit.INVALID)
+    from headgate_operator.pipeline import load_pipeline  # noqa: PLC0415
+
+    metadata = document["metadata"]
+    pipeline = load_pipeline(
+        document | {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
+    )
+    return Manifest(file, pipeline, (metadata.get("annotations") or {}).get(SAMPLE_EVENTS))

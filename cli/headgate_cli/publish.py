@@ -1,0 +1,102 @@
+"""`headgate publish`: events into a pipeline, from the command line or a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate.event import Lane
+from headgate_cli.exits import CommandError, Exit
+from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headgate.event import NewEvent
+
+BATCH = 500
+
+
+def publish_command(
+    *,
+    pipeline: PipelineName,
+    redis_url: RedisUrl = "",
+    data: Annotated[str | None, typer.Option(help="One event's data, as JSON.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="One event a line, each an object with `data` and, if wanted, `id`, `type`, `source`, `key`, `lane`;"
+            " `-` reads standard input.",
+            allow_dash=True,
+        ),
+    ] = None,
+    lane: Annotated[Lane, typer.Option(help="Priority, where the line of a file names none.")] = Lane.NORMAL,
+    event_id: Annotated[str | None, typer.Option("--id", help="The id of the event in --data.")] = None,
+    key: Annotated[str | None, typer.Option(help="The key of the event in --data.")] = None,
+    event_type: Annotated[str, typer.Option("--type", help="The type of the event in --data.")] = "event",
+    dedupe_window_seconds: Annotated[
+        float, typer.Option(help="An id published again within this time changes nothing.", min=0)
+    ] = 600,
+) -> None:
+    """Publish events into a pipeline.
+
+    Prints a line of JSON for each: id, partition, entry, duplicate.
+
+    \b
+    Examples:
+      headgate publish --redis-url redis://localhost -p videos --data '{"video": "a.mp4"}' --lane high
+      headgate publish --redis-url redis://localhost -p shop/orders --file events.jsonl
+    """  # noqa: D301 - \b is what keeps the lines of an example apart
+    from headgate.event import NewEvent  # noqa: PLC0415
+
+    if (data is None) == (file is None):
+        raise CommandError("give either --data or --file", Exit.INVALID)
+    if data is not None:
+        one = NewEvent(data=_decode(data, "--data"), id=event_id, key=key, type=event_type, lane=lane)
+        events: Iterator[NewEvent] = iter([one])
+    else:
+        assert file is not None  # noqa: S101 - the check above says so
+        events = _from_file(file, lane)
+    run_async(_publish(redis_url, pipeline, events, dedupe_window_seconds))
+
+
+async def _publish(redis_url: str, name: str, events: Iterator[NewEvent], window_seconds: float) -> None:
+    import itertools  # noqa: PLC0415
+
+    from headgate.streams import Publisher  # noqa: PLC0415
+
+    async with connect(redis_url) as server:
+        publisher = Publisher(server, await find(server, name), window_seconds)
+        while batch := list(itertools.islice(events, BATCH)):
+            for receipt in await publisher.publish(batch):
+                said = {
+                    "id": receipt.id,
+                    "partition": receipt.partition,
+                    "entry": receipt.entry,
+                    "duplicate": receipt.duplicate,
+                }
+                typer.echo(json.dumps(said))
+
+
+def _from_file(file: Path, lane: Lane) -> Iterator[NewEvent]:
+    from headgate_cli.samples import as_event  # noqa: PLC0415
+
+    try:
+        lines = sys.stdin if str(file) == "-" else file.open()
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}", Exit.INVALID) from error
+    with lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield as_event(_decode(line, f"{file}:{number}"), f"{file}:{number}", lane)
+
+
+def _decode(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"{where}: {text.strip()[:80]!r} is not JSON: {error}", Exit.INVALID) from error

@@ -1,0 +1,70 @@
+"""Which pipeline on which server a verb is about: the options they share, and finding its partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate_cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from headgate.streams import PipelineKeys, Server
+
+MOST_PARTITIONS = 64
+
+RedisUrl = Annotated[
+    str,
+    typer.Option(envvar="HEADGATE_REDIS_URL", help="The pipeline's server, such as redis://localhost:6379."),
+]
+PipelineName = Annotated[
+    str, typer.Option("--pipeline", "-p", help="The pipeline as [namespace/]name; namespace `default`.")
+]
+
+
+def run_async(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a verb's coroutine; raises CommandError when the server cannot be reached."""
+    from headgate.streams import StreamsError  # noqa: PLC0415
+
+    try:
+        asyncio.run(work)
+    except StreamsError as error:
+        raise CommandError(str(error)) from error
+
+
+@asynccontextmanager
+async def connect(redis_url: str) -> AsyncIterator[Server]:
+    """A server by URL; raises CommandError when it is no URL of one."""
+    from headgate.streams import Server  # noqa: PLC0415
+
+    if not redis_url:
+        raise CommandError("no server: give --redis-url or set HEADGATE_REDIS_URL", Exit.INVALID)
+    try:
+        server = Server.connect(redis_url)
+    except ValueError as error:
+        raise CommandError(str(error), Exit.INVALID) from error
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+async def find(server: Server, pipeline: str) -> PipelineKeys:
+    """The keys of a pipeline by [namespace/]name, with as many partitions as the server has streams of."""
+    from headgate.streams import PipelineKeys  # noqa: PLC0415
+
+    namespace, _, name = pipeline.rpartition("/")
+    most = PipelineKeys(namespace or "default", name, MOST_PARTITIONS)
+    partitions = 0
+    for partition in most.all:
+        stream = partition.lanes[0]
+        if not await server.execute(stream, "EXISTS", stream):
+            break
+        partitions += 1
+    if not partitions:
+        raise CommandError(f"no pipeline {most} on this server: apply or run its manifest first")
+    return PipelineKeys(most.namespace, most.pipeline, partitions)
