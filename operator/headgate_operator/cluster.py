@@ -62,10 +62,17 @@ class Cluster:
     async def connect(cls) -> Self:
         """The cluster of $KUBECONFIG, else the one this pod runs in, else that of ~/.kube/config."""
         configuration = client.Configuration()
-        if not os.environ.get("KUBECONFIG") and os.environ.get(_SERVICE_HOST):
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        # Read now: the client's own default is what the variable was when it was imported.
+        files = os.environ.get("KUBECONFIG") or None
+        try:
+            if files is None and os.environ.get(_SERVICE_HOST):
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(config_file=files, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise ClusterError(
+                0, "NoCluster", f"KUBECONFIG: {files or 'not set'}: no cluster to work with: {error}"
+            ) from error
         return cls(configuration)
 
     async def aclose(self) -> None:

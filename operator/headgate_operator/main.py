@@ -236,7 +236,11 @@ async def run(settings: OperatorSettings) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    cluster = await Cluster.connect()
+    try:
+        cluster = await Cluster.connect()
+    except ClusterError as error:
+        log.error("no cluster", error=str(error))  # noqa: TRY400  # the message says it all
+        return 1
     try:
         await Operator(settings, cluster).run(stop)
     except LeadershipLostError as error:

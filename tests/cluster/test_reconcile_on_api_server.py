@@ -16,7 +16,6 @@ import pytest
 import redis
 
 from cluster.apiserver import ApiServer
-from headgate.streams import Server
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.cluster import Cluster
 from headgate_operator.crd import crd
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from headgate.streams import Server
     from headgate_operator.pipeline import Pipeline
 
 OPERATOR = "import typer; from headgate_cli.operator import operator_command; typer.run(operator_command)"
@@ -332,7 +332,8 @@ def events(server: ApiServer, name: str) -> list[str]:
     return [item["reason"] for item in sorted(found, key=lambda item: item["eventTime"])]
 
 
-def test_from_apply_to_delete(api_server, operator, redis_url):
+@pytest.mark.usefixtures("operator")
+def test_from_apply_to_delete(api_server, redis_url):
     started = time.monotonic()
     applied(api_server, manifest("living"))
     eventually(lambda: condition(api_server, "living", "Ready") == "True/Ready")
