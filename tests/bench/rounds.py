@@ -18,6 +18,7 @@ from headgate.contract import BranchContract
 from headgate.streams import PipelineKeys, Publisher, ensure_groups, measure, remove_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from random import Random
 
@@ -112,27 +113,23 @@ class Bench:
             if before.settled != 0:
                 raise InvalidRunError(f"{keys} {name}: {before.settled} events settled before a worker ran")
             with running_worker(self.url, contract, self.folder):
-                events, took = await self.watch(keys, name, self.settings.events)
+                seen = await self.watch(keys, name, self.settings.events)
+            events, took = warm_part(seen)
             timed, seconds = timed + events, seconds + took
             _, after = await self.snapshot(keys, name)
             self.check_settled(name, after, self.settings.events)
         await remove_pipeline(self.server, keys)
         return timed / seconds
 
-    async def watch(self, keys: PipelineKeys, branch: str, events: int) -> tuple[int, float]:
-        """Watches the counters until `events` are settled; events and seconds after the warm-up."""
+    async def watch(self, keys: PipelineKeys, branch: str, events: int) -> list[tuple[int, int]]:
+        """Watches until `events` are settled; the snapshots on the way: the server's clock in ms, events done."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        warm: tuple[int, int] | None = None
+        seen: list[tuple[int, int]] = []
         while True:
             now_ms, at = await self.snapshot(keys, branch)
-            if warm is None and at.done >= events * WARM_UP_SHARE:
-                warm = (now_ms, at.done)
-            if at.settled >= events and warm is not None:
-                if now_ms <= warm[0]:
-                    raise InvalidRunError(
-                        f"{events} events are too few to time; give --events a larger number"
-                    )
-                return at.done - warm[1], (now_ms - warm[0]) / 1000
+            seen.append((now_ms, at.done))
+            if at.settled >= events:
+                return seen
             if time.monotonic() > deadline:
                 raise InvalidRunError(
                     f"{keys} {branch}: {at.settled} of {events} settled after {SETTLE_SECONDS} s"
@@ -188,6 +185,15 @@ class Bench:
             raise InvalidRunError(
                 f"{branch}: done {at.done} of {events}; undelivered, pending, delayed, dead, retried: {left}"
             )
+
+
+def warm_part(seen: Sequence[tuple[int, int]]) -> tuple[int, float]:
+    """Events and seconds of what was seen, without the first twentieth of the events; raises InvalidRunError."""
+    end_ms, done = seen[-1]
+    warm_ms, before = next(at for at in seen if at[1] >= done * WARM_UP_SHARE)
+    if warm_ms >= end_ms:
+        raise InvalidRunError(f"{done} events are too few to time; give --events a larger number")
+    return done - before, (end_ms - warm_ms) / 1000
 
 
 def percentiles(arrivals: Path, published: int) -> tuple[float, float]:

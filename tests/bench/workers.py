@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
+COMMAND = [str(Path(sys.executable).with_name("headgate")), "worker"]
 
 
 class WorkerFailedError(RuntimeError):
@@ -47,8 +48,7 @@ def running_worker(
         **(environment or {}),
     }
     with log.open("wb") as output:
-        command = [str(Path(sys.executable).with_name("headgate")), "worker"]
-        process = subprocess.Popen(command, env=settings, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(COMMAND, env=settings, stdout=output, stderr=subprocess.STDOUT)
         try:
             _wait_ready(process, port, log)
             yield process.pid

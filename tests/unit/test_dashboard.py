@@ -10,8 +10,27 @@ import subprocess
 import pytest
 
 from dashboard import GRID_WIDTH, ROWS, dashboard, queries
+from headgate.contract import BranchContract
+from headgate.worker.metrics import WorkerMetrics
+from headgate_operator.metrics import ReadingsCollector
 
 PANELS = [panel for row in ROWS for panel in row.panels]
+
+
+SERIES_OF = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+
+
+def exposed_series() -> dict[str, set[str]]:
+    """Every series the operator and the workers expose, with its labels."""
+    contract = BranchContract(
+        namespace="default", pipeline="videos", branch="thumbnail", function="videos:thumbnail"
+    )
+    families = (*ReadingsCollector(lambda: ()).collect(), *WorkerMetrics(contract, lambda: 0).collect())
+    return {
+        family.name + suffix: {*family._labelnames, *(["le"] if suffix == "_bucket" else [])}
+        for family in families
+        for suffix in SERIES_OF[family.type]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +53,22 @@ def test_every_query_shows_only_the_chosen_namespace_and_pipeline(expression):
     for selector in selectors:
         assert 'namespace=~"$namespace"' in selector
         assert 'pipeline=~"$pipeline"' in selector
+
+
+@pytest.mark.parametrize("expression", queries())
+def test_every_metric_is_exposed_and_has_the_labels_it_is_grouped_by(expression):
+    series = exposed_series()
+    groups = re.search(r"by \(([^)]*)\)", expression)
+    wanted = {"namespace", "pipeline", *(groups[1].split(", ") if groups else ())}
+    for name in re.findall(r"headgate_\w+", expression):
+        assert name in series
+        assert wanted <= series[name]
+
+
+def test_every_exposed_metric_is_on_the_dashboard():
+    shown = set(re.findall(r"headgate_\w+", " ".join(queries())))
+    exposed = {name for name in exposed_series() if not name.endswith(("_sum", "_count"))}
+    assert exposed == shown
 
 
 def test_panels_do_not_overlap_and_stay_on_the_grid(drawn):
