@@ -27,7 +27,7 @@ class Lane(enum.StrEnum):
     LOW = "low"
 
 
-class InvalidEventError(ValueError):
+class InvalidEventError(Exception):
     """An entry of a stream is no event: says which field and why; such an entry is dead-lettered, never retried."""
 
 
@@ -45,88 +45,38 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     lane: Lane = Lane.NORMAL
 
 
-class Event:
-    """An event as a handler gets it."""
+class Event(msgspec.Struct, kw_only=True, eq=False, gc=False):
+    """An event as a handler gets it.
 
-    __slots__ = (
-        "_data",
-        "attempt",
-        "body",
-        "id",
-        "key",
-        "lane",
-        "partition",
-        "published_ms",
-        "source",
-        "type",
-    )
+    `body` are the bytes of the `data` field, `published_ms` milliseconds since the epoch by the publisher's clock,
+    `attempt` counts from 1 and grows with retries and with deliveries whose worker died.
+    """
 
-    def __init__(
-        self,
-        *,
-        id: str,  # noqa: A002 - CloudEvents' own word
-        body: bytes,
-        type: str = "event",  # noqa: A002 - CloudEvents' own word
-        source: str = "",
-        key: str | None = None,
-        lane: Lane = Lane.NORMAL,
-        partition: int = 0,
-        published_ms: int = 0,
-        attempt: int = 1,
-    ) -> None:
-        self.id = id
-        self.body = body
-        self.type = type
-        self.source = source
-        self.key = key
-        self.lane = lane
-        self.partition = partition
-        self.published_ms = published_ms
-        self.attempt = attempt
-        self._data: Any = msgspec.UNSET
+    id: str
+    body: bytes
+    type: str = "event"
+    source: str = ""
+    key: str | None = None
+    lane: Lane = Lane.NORMAL
+    partition: int = 0
+    published_ms: int = 0
+    attempt: int = 1
+    _decoded: Any = msgspec.UNSET
 
     @property
     def data(self) -> Any:
         """The body, decoded from JSON on first use; raises InvalidEventError when it is not JSON."""
-        if self._data is msgspec.UNSET:
+        if self._decoded is msgspec.UNSET:
             try:
-                self._data = _DECODER.decode(self.body)
+                self._decoded = _DECODER.decode(self.body)
             except msgspec.DecodeError as error:
                 raise InvalidEventError(f"data: {self.body[:80]!r} is not JSON ({error})") from error
-        return self._data
+        return self._decoded
 
     @property
     def idempotency_key(self) -> str:
         """Stable over attempts and redeliveries: hand it to side effects outside Redis."""
         return f"{self.partition}/{self.id}"
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        # For another process; the decoded body is left behind, it is decoded there again.
-        return (
-            self.attempt,
-            self.body,
-            self.id,
-            self.key,
-            self.lane,
-            self.partition,
-            self.published_ms,
-            self.source,
-            self.type,
-        )
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        (
-            self.attempt,
-            self.body,
-            self.id,
-            self.key,
-            self.lane,
-            self.partition,
-            self.published_ms,
-            self.source,
-            self.type,
-        ) = state
-        self._data = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"Event(id={self.id!r}, type={self.type!r}, lane={self.lane.value!r}, attempt={self.attempt})"
@@ -160,11 +110,23 @@ def from_fields(
 
     An entry without an id takes its stream entry id; one without a time takes the milliseconds of that id.
     """
-    found = dict(zip(fields[::2], fields[1::2], strict=True))
-    body = found.get(DATA)
-    if body is None:
-        raise InvalidEventError(f"data: the entry has no such field (it has {sorted(found)[:8]!r}); add it")
     try:
+        # What our own publisher writes, in its order, costs a third of a dictionary an event.
+        if len(fields) == 6 and fields[0] == DATA and fields[2] == ID and fields[4] == TIME and fields[3]:
+            return Event(
+                id=fields[3].decode(),
+                body=fields[1],
+                lane=lane,
+                partition=partition,
+                published_ms=int(fields[5]),
+                attempt=attempt,
+            )
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        body = found.get(DATA)
+        if body is None:
+            raise InvalidEventError(
+                f"data: the entry has no such field (it has {sorted(found)[:8]!r}); add it"
+            )
         key = found.get(KEY)
         return Event(
             id=found[ID].decode() if found.get(ID) else f"{lane.value}-{entry_id.decode()}",
@@ -177,5 +139,5 @@ def from_fields(
             published_ms=int(found[TIME]) if TIME in found else int(entry_id.split(b"-")[0]),
             attempt=attempt,
         )
-    except (UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:
         raise InvalidEventError(f"a field of the entry cannot be read: {error}") from error

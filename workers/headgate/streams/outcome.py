@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headgate.event import DATA, ID, KEY, SOURCE, TIME, TYPE, Event
 
 if TYPE_CHECKING:
@@ -22,42 +24,29 @@ class Kind(enum.StrEnum):
     DEAD = "dead"
 
 
-class Delivery:
-    """One event given to one consumer under one lease: `stream` 1-4 and `entry` are where it is pending."""
+class Delivery(msgspec.Struct, eq=False, gc=False):
+    """One event given to one consumer under one lease.
 
-    __slots__ = ("entry", "event", "invalid", "lease", "received", "stream")
+    `stream` (1-4) and `entry` say where it is pending, `received` when it came (monotonic seconds); one that is
+    `invalid` says why it is never handed to a handler.
+    """
 
-    def __init__(
-        self,
-        event: Event,
-        stream: int,
-        entry: bytes,
-        lease: str,
-        received: float,
-        *,
-        invalid: str | None = None,
-    ) -> None:
-        self.event = event
-        self.stream = stream
-        self.entry = entry
-        self.lease = lease
-        self.received = received
-        self.invalid = invalid
+    event: Event
+    stream: int
+    entry: bytes
+    lease: str
+    received: float
+    invalid: str | None = None
 
 
-class Outcome:
-    """What became of a delivery. `detail` is a result as JSON, an error's text; `delay_ms` is a retry's."""
+class Outcome(msgspec.Struct, eq=False, gc=False):
+    """What became of a delivery. `detail` is a result as JSON or an error's text; `delay_ms` is a retry's."""
 
-    __slots__ = ("busy_us", "delay_ms", "delivery", "detail", "kind")
-
-    def __init__(
-        self, delivery: Delivery, kind: Kind, detail: bytes = b"null", delay_ms: int = 0, busy_us: int = 0
-    ) -> None:
-        self.delivery = delivery
-        self.kind = kind
-        self.detail = detail
-        self.delay_ms = delay_ms
-        self.busy_us = busy_us
+    delivery: Delivery
+    kind: Kind
+    detail: bytes = b"null"
+    delay_ms: int = 0
+    busy_us: int = 0
 
 
 def pack_fields(delivery: Delivery, attempt: int, extra: Sequence[bytes] = ()) -> bytes:

@@ -69,21 +69,16 @@ class WorkerMetrics(Collector):
             self.outcomes[FENCED] += len(outcomes)
             return
         now_ms = time.time() * 1000
-        now = time.monotonic()
+        counts, handler, queue, end_to_end = self.outcomes, self.handler, self.queue, self.end_to_end
         for outcome in outcomes:
-            self.outcomes[outcome.kind.value] += 1
+            event = outcome.delivery.event
             busy = outcome.busy_us / 1e6
-            end_to_end = max(0.0, (now_ms - outcome.delivery.event.published_ms) / 1000)
-            self.handler.observe(busy)
-            self.end_to_end.observe(end_to_end)
-            self.queue.observe(
-                max(
-                    0.0,
-                    end_to_end - busy
-                    if outcome.delivery.event.attempt == 1
-                    else now - outcome.delivery.received - busy,
-                )
-            )
+            since = max(0.0, (now_ms - event.published_ms) / 1000)
+            counts[outcome.kind] += 1
+            handler.observe(busy)
+            end_to_end.observe(since)
+            if event.attempt == 1:
+                queue.observe(max(0.0, since - busy))
 
     def registry(self) -> CollectorRegistry:
         """A registry of this worker's metrics only."""
@@ -102,7 +97,7 @@ class WorkerMetrics(Collector):
         yield events
         for name, text, buckets in (
             ("handler", "Time in the handler", self.handler),
-            ("queue", "Time from publish, or from delivery for a retry, to the handler", self.queue),
+            ("queue", "Time from publish to the first attempt at handling", self.queue),
             ("end_to_end", "Time from publish to settled", self.end_to_end),
         ):
             family = HistogramMetricFamily(f"headgate_worker_{name}_seconds", text, labels=LABELS)
