@@ -1,0 +1,26 @@
+"""`make demo`, from an empty folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+DEMO = Path(__file__).parents[2] / "examples" / "video-processing" / "demo.py"
+
+
+def test_the_demo_ends_with_all_records_right_and_a_picture_of_what_scaled(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, DEMO], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "30 of 30 records right, each exactly once" in done.stdout
+    workers = {
+        line.split()[0]: said.split()[1]
+        for line, said in zip(done.stdout.splitlines(), done.stdout.splitlines()[1:], strict=False)
+        if " backlog " in line
+    }
+    assert set(workers) == {"thumbnail", "transcode", "metadata"}
+    assert "4" in workers["transcode"]
+    assert workers["transcode"].endswith("0")
+    assert (tmp_path / ".headgate" / "demo.svg").read_text().count("<path") == 9
