@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard import dashboard
-from reference import reference
-
 from headgate_operator.crd import crd_yaml
+from reference import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

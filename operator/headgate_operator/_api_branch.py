@@ -116,6 +116,12 @@ class BranchSpec(Model):
     timeout_seconds: TimeoutSeconds = Field(
         default=300, description="Seconds an attempt may take before it counts as failed.", examples=[600]
     )
-    retry: RetrySpec = Field(default=RetrySpec(), description="When a failed attempt is tried again.")
+    retry: RetrySpec = Field(
+        default=RetrySpec(),
+        description="When a failed attempt is tried again: wait n is initialSeconds x factor^(n-1), at most"
+        " maxSeconds, give or take a tenth.",
+    )
     scale: ScaleSpec = Field(default=ScaleSpec(), description="How many workers the branch has.")
-    pod: PodSpec = Field(default=PodSpec(), description="Settings of the workers' pods.")
+    pod: PodSpec = Field(
+        default=PodSpec(), description="Settings of the workers' pods; a local run uses none of them."
+    )

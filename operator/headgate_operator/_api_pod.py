@@ -16,6 +16,15 @@ Quantities = Annotated[dict[str, Quantity], Field(max_length=16)]
 VolumeName = Annotated[str, Field(min_length=1, max_length=63, pattern=LABEL_PATTERN)]
 
 
+RESERVED_VARIABLES = (
+    "HEADGATE_CONTRACT",
+    "HEADGATE_REDIS_URL",
+    "HEADGATE_CONSUMER",
+    "HEADGATE_HTTP_PORT",
+)
+"""What every worker's container gets from the operator."""
+
+
 class PullPolicy(enum.StrEnum):
     """When the image is pulled."""
 
@@ -64,6 +73,12 @@ class EnvVar(Model):
             "must not have both value and valueFrom",
             "remove one of value and valueFrom",
         ),
+        Rule(
+            f"!(self.name in {list(RESERVED_VARIABLES)})",
+            f"must not be one of {', '.join(RESERVED_VARIABLES)}: the operator sets them",
+            "remove the variable",
+            "name",
+        ),
     )
 
     name: Annotated[str, Field(min_length=1, max_length=253)] = Field(
@@ -77,8 +92,7 @@ class EnvVar(Model):
     value_from: dict[str, Any] | None = Field(
         default=None,
         description="Where the value comes from: one of configMapKeyRef, secretKeyRef, fieldRef,"
-        " resourceFieldRef, as in a pod."
-        " In a cluster only; a local run leaves the variable out.",
+        " resourceFieldRef, as in a pod.",
         examples=[{"secretKeyRef": {"name": "storage", "key": "token"}}],
     )
 
@@ -175,7 +189,7 @@ class PullSecret(Model):
 
 
 class PodSpec(Model):
-    """What a branch sets in its workers' pods. A local run uses env and nothing else."""
+    """What a branch sets in its workers' pods. A local run has no pods and uses none of it."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -199,8 +213,7 @@ class PodSpec(Model):
     env_from: tuple[EnvFromSource, ...] = Field(
         default=(),
         max_length=32,
-        description="ConfigMaps and Secrets whose every key becomes an environment variable; in a cluster"
-        " only.",
+        description="ConfigMaps and Secrets whose every key becomes an environment variable.",
         examples=[[{"secretRef": {"name": "storage"}}]],
     )
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(

@@ -102,7 +102,7 @@ class FanoutPipelineStatus(Model):
     )
     level: Annotated[str, Field(max_length=32)] = Field(
         default="",
-        description="Name of the backpressure level in force; empty when there is none.",
+        description="Name of the highest backpressure level that a branch is at; empty when there is none.",
         examples=["Delay"],
     )
     published: Count | None = Field(

@@ -158,7 +158,7 @@ class JoinSpec(Model):
 
 
 class LevelSpec(Model):
-    """A level of backpressure: crossed at lag or ageSeconds, released at releaseLag."""
+    """A level of backpressure; each branch enters and leaves it by its own backlog."""
 
     merge_key: ClassVar[str] = "name"
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -176,18 +176,20 @@ class LevelSpec(Model):
         description="Name of the level, unique in the pipeline; shown in status.level.", examples=["Delay"]
     )
     lag: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
-        description="The level is in force from this backlog on, in events, of the branch that has most.",
+        description="A branch enters the level when this many events are unsettled in the lanes that flow,"
+        " unless the lanes that the level does not delay are fine (see releaseLag).",
         examples=[10000],
     )
     age_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="The level is also in force from this age of the oldest unsettled event on, in seconds;"
-        " without it only lag counts.",
+        description="A branch also enters the level when the oldest unsettled event in the lanes that flow is"
+        " this many seconds old; without it only lag counts.",
         examples=[60],
     )
     release_lag: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        description="The level is released at this backlog, in events; less than lag, so that it does not"
-        " flutter.",
+        description="A branch leaves the level when the lanes that it does not delay are fine: fewer"
+        " unsettled events than this, and none older than half of ageSeconds."
+        " 0 counts as 1. Less than lag, so that gates do not flutter.",
         examples=[5000],
     )
     delay: tuple[DelayableLane, ...] = Field(
@@ -214,8 +216,8 @@ class BackpressureSpec(Model):
     levels: tuple[LevelSpec, ...] = Field(
         min_length=1,
         max_length=4,
-        description="The levels, by name, in ascending order of lag; the highest that is crossed is in"
-        " force.",
+        description="The levels, by name, in ascending order of lag; a branch climbs and leaves them one at a"
+        " time.",
     )
     max_delay_seconds: TimeoutSeconds = Field(
         default=900,
@@ -238,7 +240,8 @@ class FanoutPipelineSpec(Model):
 
     redis: RedisSpec | None = Field(
         default=None,
-        description="The Redis or Valkey server that carries the pipeline; without it, the operator's own.",
+        description="The Redis or Valkey server that carries the pipeline; without it, the operator's own."
+        " A local run uses neither.",
     )
     source: SourceSpec = Field(default=SourceSpec(), description="The streams that events are published to.")
     branches: tuple[BranchSpec, ...] = Field(

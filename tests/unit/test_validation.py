@@ -63,6 +63,7 @@ BROKEN = {
     "spec.branches[0].pod.env[0]": manifest(
         branch(pod={"env": [{"name": "A", "value": "", "valueFrom": {}}]})
     ),
+    "spec.branches[0].pod.env[0].name": manifest(branch(pod={"env": [{"name": "HEADGATE_CONTRACT"}]})),
     "spec.branches[0].pod.envFrom[0]": manifest(branch(pod={"envFrom": [{}]})),
     "spec.backpressure.levels": manifest(backpressure={"levels": [level("A", 9, 1), level("B", 9, 1)]}),
     "spec.backpressure.levels[0].releaseLag": manifest(backpressure={"levels": [level("A", 9, 9)]}),
