@@ -15,9 +15,11 @@ from headgate.streams import Server, StreamsError, measure, read_dead_letters
 from headgate_cli.display import Summary
 from headgate_cli.embedded import embedded_server
 from headgate_cli.exits import CommandError, Exit
+from headgate_cli.local_metrics import serving_metrics
 from headgate_cli.sample_publisher import SamplePublisher
 from headgate_cli.samples import sample_events
 from headgate_operator import topology
+from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import Pilot
 from headgate_operator.problem import Problem
 from headgate_operator.substrates.local import LocalSubstrate
@@ -45,6 +47,7 @@ class Options:
     until_settled: bool = False
     timeout: float | None = None
     redis_url: str | None = None
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ class _Run:
         self._options = options
         self._display = display
         self._server = server
-        self._substrate = LocalSubstrate(server, manifest.file.resolve().parent, _logs())
+        self._substrate = LocalSubstrate(
+            server, manifest.file.resolve().parent, _logs(), http=options.metrics_port is not None
+        )
         self._pilot = Pilot(lambda _: server, self._substrate)
         self._publisher: SamplePublisher | None = None
         if options.publish is not None:
@@ -84,6 +89,7 @@ class _Run:
             window = manifest.pipeline.spec.source.dedupe_window_seconds
             self._publisher = SamplePublisher(server, manifest.pipeline.keys, events, options.rate, window)
         self._started = time.monotonic()
+        self._seconds = 0.0
         self._interrupted = asyncio.Event()
 
     async def run(self) -> Ended:
@@ -91,12 +97,13 @@ class _Run:
         await self._substrate.apply(self._pipeline)
         before = await self._measured()
         self._pilot.add(self._pipeline)
-        with self._handling_signals():
+        with self._handling_signals(), self._serving_metrics():
             tasks = [asyncio.create_task(self._pilot.run(), name="pilot")]
             if self._publisher is not None:
                 tasks.append(asyncio.create_task(self._publisher.run(), name="publisher"))
             try:
                 ended = await self._watch(before, tasks)
+                self._seconds = time.monotonic() - self._started
                 if ended.code is Exit.INTERRUPTED:
                     self._display.say("draining; Ctrl-C again kills")
             finally:
@@ -189,8 +196,17 @@ class _Run:
             settled={name: new.settled - old.settled for name, (old, new) in pairs.items()},
             dead_lettered=sum(new.dead - old.dead for old, new in pairs.values()),
             joined=after.joined - before.joined,
-            seconds=time.monotonic() - self._started,
+            seconds=self._seconds,
         )
+
+    def _serving_metrics(self) -> contextlib.AbstractContextManager[None]:
+        if self._options.metrics_port is None:
+            return contextlib.nullcontext()
+        collector = ReadingsCollector(self._readings)
+        return serving_metrics(self._options.metrics_port, collector, self._substrate.addresses)
+
+    def _readings(self) -> list[PipelineReading]:
+        return list(self._pilot.readings.values())
 
     @contextlib.contextmanager
     def _handling_signals(self) -> Iterator[None]:

@@ -39,22 +39,32 @@ def run_command(
     redis_url: Annotated[
         str | None, typer.Option(help="Use this server; without it one is started and removed afterwards.")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Serve /metrics on this port of 127.0.0.1, and /targets: the run and its workers for Prometheus's"
+            " http_sd_configs.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Namespace instead of the manifest's.")
     ] = None,
 ) -> None:
     """Run a manifest on this machine.
 
-    The pilot, gates and join are those of a cluster, workers are processes. Handlers are imported from the manifest's folder. Ctrl-C drains; a second Ctrl-C kills. Workers write their logs
-    to .headgate/logs.
+    The pilot, gates and join are those of a cluster, workers are processes. Handlers are imported from the manifest's
+    folder. Ctrl-C drains; a second Ctrl-C kills. Workers write their logs to .headgate/logs.
 
     \b
     Examples:
       headgate run pipeline.yaml
       headgate run pipeline.yaml --publish 30 --until-settled
       headgate run pipeline.yaml --publish 1000 --rate 50 --json --redis-url redis://localhost
-    Exits 0; with --until-settled: 3 when events were dead-lettered, 4 on time-out, 5 when workers cannot run, 130 when
-    interrupted. 2 when the manifest or an option is wrong.
+
+    Exits 0; 2 when the manifest or an option is wrong. With --until-settled: 3 when events were dead-lettered, 4 on
+    time-out, 5 when workers cannot run, 130 when interrupted.
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     if timeout is not None and not until_settled:
         raise CommandError("--timeout: only with --until-settled", Exit.INVALID)
@@ -65,7 +75,7 @@ def run_command(
     from headgate_cli.manifests import load  # noqa: PLC0415
 
     manifest = load(file, namespace)
-    options = Options(publish, rate, until_settled, timeout, redis_url)
+    options = Options(publish, rate, until_settled, timeout, redis_url, metrics_port)
     with display.choose(json_lines=json_lines) as shown:
         ended = asyncio.run(run_locally(manifest, options, shown))
     if ended.code:

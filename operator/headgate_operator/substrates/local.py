@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ FIRST_BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 30.0
 STEADY_SECONDS = 30.0  # a worker that ran this long has not failed to start
 KILL_AFTER_SECONDS = 5.0  # beyond the contract's own time to drain
+NO_PORT = -1  # a worker's word for serving nothing
 CANNOT_LOAD = 2  # a worker's exit status, see headgate.worker
 
 log = structlog.get_logger()
@@ -56,6 +58,7 @@ class _Slot:
     """Times it ended by itself in a row, without having been steady between."""
     status: int = 0
     last_words: str = ""
+    http_port: int = NO_PORT
 
     @property
     def name(self) -> str:
@@ -75,12 +78,16 @@ class Failing:
 
 
 class LocalSubstrate:
-    """Worker processes that use `server`, find handlers in `folder` and write to `<branch>-<n>.log` in `logs`."""
+    """Worker processes that use `server`, find handlers in `folder` and write to `<branch>-<n>.log` in `logs`.
 
-    def __init__(self, server: Server, folder: Path, logs: Path) -> None:
+    With `http` each worker serves its metrics on a free port of this machine; `addresses` says which.
+    """
+
+    def __init__(self, server: Server, folder: Path, logs: Path, *, http: bool = False) -> None:
         self._server = server
         self._folder = folder
         self._logs = logs
+        self._http = http
         self._contracts: dict[tuple[PipelineKeys, str], BranchContract] = {}
         self._slots: list[_Slot] = []
         self._lifeline, self._held_open = os.pipe()
@@ -142,6 +149,10 @@ class LocalSubstrate:
             if slot.process is not None:
                 _kill(slot.process)
 
+    def addresses(self) -> list[str]:
+        """Host and port of each running worker's metrics; empty without `http`."""
+        return [f"127.0.0.1:{slot.http_port}" for slot in list(self._slots) if slot.http_port != NO_PORT]
+
     def failing(self) -> list[Failing]:
         """Branches with workers that keep ending by themselves, the worst of each."""
         worst: dict[str, _Slot] = {}
@@ -193,11 +204,12 @@ class LocalSubstrate:
 
     async def _run(self, slot: _Slot) -> int:
         """Runs one process to its end, or until the slot is to stop; returns its exit status."""
+        port = _free_port() if self._http else NO_PORT
         environment = os.environ | {
             "HEADGATE_CONTRACT": slot.contract.encode(),
             "HEADGATE_REDIS_URL": self._server.url,
             "HEADGATE_CONSUMER": slot.name,
-            "HEADGATE_HTTP_PORT": "-1",
+            "HEADGATE_HTTP_PORT": str(port),
             "HEADGATE_LIFELINE": str(self._lifeline),
             "PYTHONPATH": os.pathsep.join(filter(None, (str(self._folder), os.environ.get("PYTHONPATH")))),
         }
@@ -211,13 +223,13 @@ class LocalSubstrate:
                 start_new_session=True,
                 pass_fds=(self._lifeline,),
             )
-        slot.process = process
+        slot.process, slot.http_port = process, port
         try:
             return await self._until_end(slot, process)
         finally:
             # Whatever ended this: handlers' own processes do not stay behind.
             _kill(process)
-            slot.process = None
+            slot.process, slot.http_port = None, NO_PORT
 
     async def _until_end(self, slot: _Slot, process: asyncio.subprocess.Process) -> int:
         ended = asyncio.ensure_future(process.wait())
@@ -245,6 +257,12 @@ class LocalSubstrate:
 
 def _is_of(keys: PipelineKeys, pipeline: Pipeline) -> bool:
     return (keys.namespace, keys.pipeline) == (pipeline.namespace, pipeline.name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
