@@ -105,11 +105,12 @@ def _until_idle(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 def watch(said: Iterator[dict[str, Any]], console: Console) -> list[chart.Series]:
     """Collects a series a branch, and shows it while it grows: redrawn on a terminal, a line a second elsewhere."""
-    started = time.monotonic()
     samples: dict[str, list[chart.Sample]] = {name: [] for name in BRANCHES}
     series = [chart.Series(name, samples[name]) for name in BRANCHES]
+    started = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         for moment in said:
+            started = started or time.monotonic()
             seconds = time.monotonic() - started
             for branch in moment.get("branches", []):
                 samples[branch["name"]].append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,7 @@ def test_the_demo_ends_with_all_records_right_and_a_picture_of_what_scaled(tmp_p
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "30 of 30 records right, each exactly once" in done.stdout
-    workers = {
-        line.split()[0]: said.split()[1]
-        for line, said in zip(done.stdout.splitlines(), done.stdout.splitlines()[1:], strict=False)
-        if " backlog " in line
-    }
+    workers = dict(re.findall(r"^(\w+) +backlog .*\n +workers +(\d+) ", done.stdout, re.MULTILINE))
     assert set(workers) == {"thumbnail", "transcode", "metadata"}
     assert "4" in workers["transcode"]
     assert workers["transcode"].endswith("0")
