@@ -6,6 +6,8 @@ keeper compares what is wanted with what is there, so there is no last state to 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -68,10 +70,12 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
     async def deployment_event(type: str | None, event: kopf.RawEvent, **_: Any) -> None:  # noqa: A002
         keeper.saw_deployment(type, event["object"])
 
-    # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go.
+    # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go, and would warn of a
+    # daemon that does not end by itself.
     @kopf.daemon(GROUP, VERSION, PLURAL, cancellation_timeout=10, registry=handlers)
     async def keep(body: kopf.Body, **_: Any) -> None:
-        await keeper.keep(body)
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper.keep(body)
 
     @kopf.on.delete(GROUP, VERSION, PLURAL, registry=handlers)
     async def delete(body: kopf.Body, **_: Any) -> None:

@@ -36,7 +36,7 @@ from headgate_operator.serving import metrics, probe, serving
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from headgate_operator.readings import PipelineReading
 
@@ -80,14 +80,18 @@ class OperatorSettings:
 
 
 class Operator:
-    """One process's operator; `run` is all it does."""
+    """One process's operator; `run` is all it does. `on_watching` is called once kopf has started."""
 
-    def __init__(self, settings: OperatorSettings, cluster: Cluster) -> None:
+    def __init__(
+        self, settings: OperatorSettings, cluster: Cluster, *, on_watching: Callable[[], None]
+    ) -> None:
         self.settings = settings
+        self._on_watching = on_watching
         self._cluster = cluster
         self._servers = Servers()
         self._substrate = KubernetesSubstrate(cluster, settings.redis_url)
-        self._pilot = Pilot(self._servers.of, self._substrate)
+        self._pulse = time.monotonic()
+        self._pilot = Pilot(self._servers.of, self._substrate, clock=self._beat)
         self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)
         self._keeper = Keeper(
             cluster=cluster,
@@ -129,14 +133,8 @@ class Operator:
         complaints = []
         if self._answered and (silent := time.monotonic() - self._leader.last_round) > STALE_SECONDS:
             complaints.append(f"no answer about the Lease for {silent:.0f} s")
-        if self._leader.leads:
-            now = time.monotonic()
-            stale = [
-                f"pilot has not looked at {'/'.join(key)} for {now - reading.at:.0f} s"
-                for key, reading in self._pilot.readings.items()
-                if now - reading.at > STALE_SECONDS
-            ]
-            complaints.extend(stale)
+        if self._leader.leads and (silent := time.monotonic() - self._pulse) > STALE_SECONDS:
+            complaints.append(f"the pilot has not ticked for {silent:.0f} s")
         return complaints
 
     def unready(self) -> list[str]:
@@ -146,6 +144,11 @@ class Operator:
         if self._leader.leads and not self._watching.is_set():
             return ["the watches have not started"]
         return []
+
+    def _beat(self) -> float:
+        """The pilot's clock. It looks at it on every turn, however a server hangs: that is its pulse."""
+        self._pulse = time.monotonic()
+        return self._pulse
 
     def _readings(self) -> Iterable[PipelineReading]:
         return self._pilot.readings.values()
@@ -180,6 +183,8 @@ class Operator:
                 registry=handlers.registry(self._keeper, self._cluster),
                 settings=handlers.settings(),
                 standalone=True,
+                # kopf would ask for the user's name, and the image's user has none.
+                identity=self.settings.identity,
                 clusterwide=not self.settings.namespaces,
                 namespaces=self.settings.namespaces,
                 stop_flag=halt,
@@ -188,12 +193,15 @@ class Operator:
             name="kopf",
         )
         tasks = (renewal, flight, watching)
+        started = asyncio.create_task(self._watching.wait(), name="started")
+        await asyncio.wait((*tasks, ended, started), return_when=asyncio.FIRST_COMPLETED)
+        self._on_watching()
         done, _ = await asyncio.wait((*tasks, ended), return_when=asyncio.FIRST_COMPLETED)
         failure = next((task.exception() for task in tasks if task in done and task.exception()), None)
         if isinstance(failure, LeadershipLostError):
             raise failure  # nothing more may be written: no graceful end
         log.info("stopping", reason=repr(failure) if failure else "asked to")
-        await _cancel(flight, renewal, ended)
+        await _cancel(flight, renewal, ended, started)
         halt.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
@@ -222,6 +230,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line a watch event otherwise
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -234,15 +243,20 @@ async def run(settings: OperatorSettings) -> int:
     """Runs until SIGTERM or SIGINT; returns the process's exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+
+    def take_signals() -> None:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, stop.set)
+
+    take_signals()
     try:
         cluster = await Cluster.connect()
     except ClusterError as error:
         log.error("no cluster", error=str(error))  # noqa: TRY400  # the message says it all
         return 1
     try:
-        await Operator(settings, cluster).run(stop)
+        # Again when kopf has started: it takes the signals for itself, and would stop before the pilot does.
+        await Operator(settings, cluster, on_watching=take_signals).run(stop)
     except LeadershipLostError as error:
         log.error("lost the lead: exiting at once, another one leads", error=str(error))  # noqa: TRY400
         os._exit(1)

@@ -24,7 +24,8 @@ async def ensure(server: Server, pipeline: Pipeline) -> int:
     """
     try:
         async with asyncio.timeout(ENSURE_SECONDS):
-            return await ensure_groups(server, pipeline.keys, pipeline.branch_names)
+            window = pipeline.spec.source.dedupe_window_seconds
+            return await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
     except (ServerUnavailableError, TimeoutError) as error:
         raise unreachable(error) from error
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,12 +27,12 @@ from streams.servers import redis7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from headgate.streams import Server
     from headgate_operator.pipeline import Pipeline
 
-OPERATOR = "import typer; from headgate_cli.operator import operator_command; typer.run(operator_command)"
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
+RBAC = Path(__file__).parents[2] / "docs" / "reference" / "rbac.md"
 CHILDREN = "deployments,serviceaccounts,secrets"
 
 
@@ -212,6 +213,8 @@ async def test_a_pass_killed_after_any_call_is_made_good_by_the_next(
             findings = await restarted(cluster, redis_url).reconcile(pipeline)
             assert findings.clean
             assert essence(api_server, name) == wanted, f"killed after {calls} calls"
+            # Nobody runs yet, so nothing holds it; the operators of the tests below need not keep it.
+            assert api_server.kubectl("delete", "fanoutpipeline", name).returncode == 0
             if finished:
                 break
         else:
@@ -283,15 +286,60 @@ async def test_a_missing_secret_is_named_with_what_to_do(api_server, cluster, re
     assert "'url'" in findings.redis.message
 
 
+def documented_rules() -> list[list[dict[str, Any]]]:
+    """The rules of each table of docs/reference/rbac.md: in every namespace, and in the operator's own."""
+    tables: list[list[dict[str, Any]]] = []
+    for line in RBAC.read_text().splitlines():
+        cells = [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        if line.startswith("| API group"):
+            tables.append([])
+        elif line.startswith("|") and not line.startswith("|-"):
+            group, resource, verbs = cells
+            tables[-1].append(
+                {
+                    "apiGroups": ["" if group == "core" else group],
+                    "resources": [resource],
+                    "verbs": verbs.split(", "),
+                }
+            )
+    return tables
+
+
+def kubeconfig_of_operator(server: ApiServer) -> Path:
+    """A kubeconfig that may do what the documentation says the operator does, and nothing else."""
+    own = server.directory / "operator-kubeconfig"
+    if own.exists():
+        return own
+    everywhere, here = documented_rules()
+    rbac, account = (
+        "rbac.authorization.k8s.io",
+        {"kind": "ServiceAccount", "name": "op", "namespace": "default"},
+    )
+    for kind, rules in (("ClusterRole", everywhere), ("Role", here)):
+        meta = {"name": "op"} | ({"namespace": "default"} if kind == "Role" else {})
+        base = {"apiVersion": f"{rbac}/v1", "metadata": meta}
+        applied(server, base | {"kind": kind, "rules": rules})
+        binding = {"subjects": [account], "roleRef": {"apiGroup": rbac, "kind": kind, "name": "op"}}
+        applied(server, base | {"kind": f"{kind}Binding"} | binding)
+    applied(server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "op"}})
+    token = server.kubectl("create", "token", "op")
+    assert token.returncode == 0, token.stderr
+    config = json.loads(server.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token.stdout.strip()}
+    own.write_text(json.dumps(config))
+    return own
+
+
 class RunningOperator:
-    """`headgate operator` as a process."""
+    """`headgate operator` as a process, with the documented rights."""
 
     def __init__(self, server: ApiServer, redis_url: str, log: Path) -> None:
         self._log = log
-        environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "HEADGATE_REDIS_URL": redis_url}
+        kubeconfig = kubeconfig_of_operator(server)
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HEADGATE_REDIS_URL": redis_url}
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", OPERATOR, "--metrics-port", "0", "--health-port", "0"],
+                [HEADGATE, "operator", "--metrics-port", "0", "--health-port", "0"],
                 env=environment,
                 stderr=sink,
             )
