@@ -11,7 +11,7 @@ import typer
 
 from headgate.event import Lane
 from headgate_cli.exits import CommandError, Exit
-from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import PipelineName, RedisUrl, connect, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +38,11 @@ def publish_command(
     event_id: Annotated[str | None, typer.Option("--id", help="The id of the event in --data.")] = None,
     key: Annotated[str | None, typer.Option(help="The key of the event in --data.")] = None,
     event_type: Annotated[str, typer.Option("--type", help="The type of the event in --data.")] = "event",
-    dedupe_window_seconds: Annotated[
-        float, typer.Option(help="An id published again within this time changes nothing.", min=0)
-    ] = 600,
 ) -> None:
     """Publish events into a pipeline.
 
-    Prints a line of JSON for each: id, partition, entry, duplicate.
+    Prints a line of JSON for each: id, partition, entry, duplicate. An id published again within the pipeline's
+    dedupe window adds nothing.
 
     \b
     Examples:
@@ -61,16 +59,17 @@ def publish_command(
     else:
         assert file is not None  # noqa: S101 - the check above says so
         events = _from_file(file, lane)
-    run_async(_publish(redis_url, pipeline, events, dedupe_window_seconds))
+    run_async(_publish(redis_url, pipeline, events))
 
 
-async def _publish(redis_url: str, name: str, events: Iterator[NewEvent], window_seconds: float) -> None:
+async def _publish(redis_url: str, name: str, events: Iterator[NewEvent]) -> None:
     import itertools  # noqa: PLC0415
 
     from headgate.streams import Publisher  # noqa: PLC0415
 
     async with connect(redis_url) as server:
-        publisher = Publisher(server, await find(server, name), window_seconds)
+        namespace, _, pipeline = name.rpartition("/")
+        publisher = await Publisher.open(server, namespace or "default", pipeline)
         while batch := list(itertools.islice(events, BATCH)):
             for receipt in await publisher.publish(batch):
                 said = {

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from headgate.streams import PipelineKeys, Server
 
-MOST_PARTITIONS = 64
-
 RedisUrl = Annotated[
     str,
     typer.Option(envvar="HEADGATE_REDIS_URL", help="The pipeline's server, such as redis://localhost:6379."),
@@ -54,17 +52,9 @@ async def connect(redis_url: str) -> AsyncIterator[Server]:
 
 
 async def find(server: Server, pipeline: str) -> PipelineKeys:
-    """The keys of a pipeline by [namespace/]name, with as many partitions as the server has streams of."""
-    from headgate.streams import PipelineKeys  # noqa: PLC0415
+    """The keys of a pipeline by [namespace/]name; raises NotProvisionedError when the server has none such."""
+    from headgate.streams import find_pipeline  # noqa: PLC0415
 
     namespace, _, name = pipeline.rpartition("/")
-    most = PipelineKeys(namespace or "default", name, MOST_PARTITIONS)
-    partitions = 0
-    for partition in most.all:
-        stream = partition.lanes[0]
-        if not await server.execute(stream, "EXISTS", stream):
-            break
-        partitions += 1
-    if not partitions:
-        raise CommandError(f"no pipeline {most} on this server: apply or run its manifest first")
-    return PipelineKeys(most.namespace, most.pipeline, partitions)
+    keys, _ = await find_pipeline(server, namespace or "default", name)
+    return keys

@@ -120,7 +120,9 @@ class Pilot:
         """
         by_server: dict[Server, list[_Flight]] = {}
         for flight in self._flights.values():
-            by_server.setdefault(self._server_for(flight.pipeline), []).append(flight)
+            # One that has no server any more is on its way out.
+            with _noted(flight, "no server"):
+                by_server.setdefault(self._server_for(flight.pipeline), []).append(flight)
         for server, flights in by_server.items():
             if server not in self._rounds:
                 self._rounds[server] = asyncio.create_task(self._round(server, flights))
@@ -261,7 +263,8 @@ class Pilot:
         with _noted(flight, "cannot sweep"):
             if measurement is None:
                 # Most likely the server was emptied, and without groups nothing can be measured.
-                await ensure_groups(server, pipeline.keys, pipeline.branch_names)
+                window = pipeline.spec.source.dedupe_window_seconds
+                await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
             await sweep(server, pipeline.keys, pipeline.branch_names, pipeline.join)
 
     async def _pause(self, until: float) -> None:
@@ -287,8 +290,9 @@ class Pilot:
             if reading is None or reading.measurement is None:
                 continue
             if any(branch.replicas == 0 for branch in reading.branches.values()):
-                server = self._server_for(flight.pipeline)
-                waiting.setdefault(server, {}).update(reading.measurement.last_ids)
+                with _noted(flight, "no server"):
+                    server = self._server_for(flight.pipeline)
+                    waiting.setdefault(server, {}).update(reading.measurement.last_ids)
         return waiting
 
     async def _ring(self, server: Server, last_ids: dict[str, str], seconds: float) -> bool:

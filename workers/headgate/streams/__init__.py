@@ -7,7 +7,7 @@ from headgate.streams.gate import Gate, set_gate
 from headgate.streams.groups import ensure_groups, remove_pipeline, retire
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
-from headgate.streams.publisher import Publisher, Receipt
+from headgate.streams.publisher import Publisher, Receipt, find_pipeline
 from headgate.streams.server import Server
 from headgate.streams.sweep import sweep
 
@@ -28,6 +28,7 @@ __all__ = [
     "ServerUnavailableError",
     "StreamsError",
     "ensure_groups",
+    "find_pipeline",
     "measure",
     "read_dead_letters",
     "remove_pipeline",

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from headgate.streams.keys import PipelineKeys
 
 
-async def ensure_groups(server: Server, keys: PipelineKeys, branches: Sequence[str]) -> int:
+async def ensure_groups(
+    server: Server, keys: PipelineKeys, branches: Sequence[str], dedupe_window_seconds: float = 600
+) -> int:
     """Makes the consumer groups of every partition what `branches` says; gives the number of changes made.
 
     Creates what is missing, removes groups of branches no longer named (their dead letters stay until the pipeline
-    goes). Calling it again changes nothing.
+    goes). Leaves the pipeline's settings for publishers (`Publisher.open`). Calling it again changes nothing.
     """
-    calls = [Call(ENSURE, (*partition.lanes, f"{partition.tag}:"), tuple(branches)) for partition in keys.all]
+    args: tuple[str | int, ...] = (keys.partitions, int(dedupe_window_seconds * 1000), *branches)
+    calls = [
+        Call(ENSURE, (*partition.lanes, f"{partition.tag}:", partition.settings), args)
+        for partition in keys.all
+    ]
     changes = 0
     for reply in await server.run_all(calls):
         if isinstance(reply, Exception):
@@ -31,9 +37,8 @@ async def ensure_groups(server: Server, keys: PipelineKeys, branches: Sequence[s
 async def remove_pipeline(server: Server, keys: PipelineKeys) -> int:
     """Deletes every key of a pipeline, of partitions it once had too; gives their number."""
     removed = 0
-    async for found in server.scan(f"hg:{{{keys.namespace}/{keys.pipeline}:*"):
-        for key in found:
-            removed += int(await server.execute(key.decode(), "UNLINK", key))
+    async for key in server.scan(f"hg:{{{keys.namespace}/{keys.pipeline}:*"):
+        removed += int(await server.execute(key.decode(), "UNLINK", key))
     return removed
 
 

@@ -59,6 +59,11 @@ class PartitionKeys:
         return f"{self.tag}:dedupe:{event_id}"
 
     @property
+    def settings(self) -> str:
+        """Hash of what publishers must know: the number of partitions, the dedupe window."""
+        return f"{self.tag}:settings"
+
+    @property
     def stats(self) -> str:
         """Hash of cumulative counters."""
         return f"{self.tag}:stats"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.event import Lane, NewEvent, to_fields
+from headgate.streams.errors import NotProvisionedError
+from headgate.streams.keys import PipelineKeys
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from headgate.streams.keys import PipelineKeys
 
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
 _BATCH = 100  # events a script call: long enough to be cheap, short enough to leave the server to others
@@ -28,6 +29,20 @@ class Receipt(msgspec.Struct, frozen=True):
     partition: int
     entry: str
     duplicate: bool
+
+
+async def find_pipeline(server: Server, namespace: str, pipeline: str) -> tuple[PipelineKeys, int]:
+    """The keys of a pipeline on this server, and its dedupe window in ms.
+
+    Raises NotProvisionedError when there is none of that name, ServerUnavailableError.
+    """
+    name = PipelineKeys(namespace, pipeline).partition(0).settings
+    partitions, window_ms = await server.execute(name, "HMGET", name, "partitions", "dedupeMs")
+    if partitions is None:
+        raise NotProvisionedError(
+            f"no pipeline {namespace}/{pipeline} on this server: apply or run its manifest first"
+        )
+    return PipelineKeys(namespace, pipeline, int(partitions)), int(window_ms)
 
 
 class Publisher:
@@ -48,6 +63,15 @@ class Publisher:
         self._keys = keys
         self._window_ms = int(dedupe_window_seconds * 1000)
         self._clock = clock
+
+    @classmethod
+    async def open(cls, server: Server, namespace: str, pipeline: str) -> Publisher:
+        """A publisher with the partitions and dedupe window that the pipeline's manifest says.
+
+        Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError.
+        """
+        keys, window_ms = await find_pipeline(server, namespace, pipeline)
+        return cls(server, keys, window_ms / 1000)
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Publishes events, in order within a partition; gives a receipt for each, in the order given.

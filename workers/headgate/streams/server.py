@@ -117,22 +117,11 @@ class Server:
                 replies[place] = reply
         return replies
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Keys that match a glob, in batches; a key may come twice."""
-        nodes: list[Any] = [None]
-        if self.is_cluster:
-            await self._guard(self._client.initialize())
-            nodes = list(self._client.get_primaries())
-        for node in nodes:
-            cursor = 0
-            while True:
-                command = ("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-                target = {} if node is None else {"target_nodes": node}
-                cursor, keys = await self._guard(self._client.execute_command(*command, **target))
-                if keys:
-                    yield keys
-                if int(cursor) == 0:
-                    break
+    async def scan(self, pattern: str) -> AsyncIterator[bytes]:
+        """Keys that match a glob, of every node; a key may come twice."""
+        found = self._client.scan_iter(match=pattern, count=1000)
+        while (key := await self._guard(anext(found, None))) is not None:
+            yield key
 
     async def address(self, key: str) -> tuple[str, int]:
         """Host and port of the node that holds a key now."""

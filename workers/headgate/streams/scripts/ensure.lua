@@ -2,12 +2,15 @@
 -- Makes one partition's consumer groups what the spec wants; a second call changes nothing.
 -- A group on a source without any group starts at the first entry, so that nothing published before it is lost;
 -- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.
--- KEYS  1-3 the lanes   4 tag prefix, ending in ':'
--- ARGV  the branches
+-- The settings say to publishers what the spec says, so that they need no copy of it.
+-- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
+-- ARGV  1 number of partitions   2 dedupe window in ms, then the branches
 -- Gives the number of groups created and destroyed
 local changes = 0
 local wanted = {}
-for _, branch in ipairs(ARGV) do wanted[branch] = true end
+local branches = {unpack(ARGV, 3)}
+for _, branch in ipairs(branches) do wanted[branch] = true end
+redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'dedupeMs', ARGV[2])
 
 local function groups_of(stream)
   local found, count = {}, 0
@@ -22,7 +25,7 @@ end
 
 for lane = 1, 3 do
   local found, count = groups_of(KEYS[lane])
-  for _, branch in ipairs(ARGV) do
+  for _, branch in ipairs(branches) do
     if not found[branch] then
       if count == 0 then
         redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
@@ -43,7 +46,7 @@ for lane = 1, 3 do
     end
   end
 end
-for _, branch in ipairs(ARGV) do
+for _, branch in ipairs(branches) do
   local retry = KEYS[4] .. 'retry:' .. branch
   if not groups_of(retry)[branch] then
     redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
