@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from headgate.streams.keys import PipelineKeys
 
+_UNLINKED_AT_ONCE = (
+    500  # keys of one slot: long enough to be cheap, short enough to leave the server to others
+)
+
 
 async def ensure_groups(
     server: Server, keys: PipelineKeys, branches: Sequence[str], dedupe_window_seconds: float = 600
@@ -37,8 +41,19 @@ async def ensure_groups(
 async def remove_pipeline(server: Server, keys: PipelineKeys) -> int:
     """Deletes every key of a pipeline, of partitions it once had too; gives their number."""
     removed = 0
+    by_tag: dict[bytes, list[bytes]] = {}
+
+    async def unlink(tag: bytes) -> int:
+        found = by_tag.pop(tag)
+        return int(await server.execute(found[0].decode(), "UNLINK", *found))
+
     async for key in server.scan(f"hg:{{{keys.namespace}/{keys.pipeline}:*"):
-        removed += int(await server.execute(key.decode(), "UNLINK", key))
+        tag = key.partition(b"}")[0]
+        by_tag.setdefault(tag, []).append(key)
+        if len(by_tag[tag]) >= _UNLINKED_AT_ONCE:
+            removed += await unlink(tag)
+    for tag in list(by_tag):
+        removed += await unlink(tag)
     return removed
 
 
