@@ -101,6 +101,7 @@ class _Run:
             tasks = [asyncio.create_task(self._pilot.run(), name="pilot")]
             if self._publisher is not None:
                 tasks.append(asyncio.create_task(self._publisher.run(), name="publisher"))
+            ended = Ended()
             try:
                 ended = await self._watch(before, tasks)
                 self._seconds = time.monotonic() - self._started
@@ -110,6 +111,8 @@ class _Run:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                if ended.code is Exit.TIMED_OUT:
+                    self._substrate.kill()  # whoever sets a time does not mean the time to drain besides
                 await self._substrate.remove(self._pipeline)
         with contextlib.suppress(StreamsError):
             self._display.end(self._summary(before, await self._measured()))

@@ -21,6 +21,7 @@ def validate_command(
     Examples:
       headgate validate pipeline.yaml
       headgate validate examples/*/pipeline.yaml
+
     Exits 2 when there is a mistake.
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     from headgate_cli.manifests import mistakes, read_documents  # noqa: PLC0415

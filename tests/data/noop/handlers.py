@@ -19,7 +19,7 @@ async def fast(event: Event) -> dict[str, Any]:
     """Answers with what it got, or does what the event asks for."""
     if event.data.get("poison"):
         raise PermanentError("data.poison: set: publish an event without it")
-    if event.data.get("kill") and event.attempt == 1 and event.data["kill"] != str(os.getpid()):
+    if event.data.get("kill") and event.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"n": event.data["n"]}
 
@@ -34,3 +34,21 @@ def events(count: int) -> Iterator[dict[str, Any]]:
     """Numbered events over all lanes."""
     for number in range(count):
         yield {"data": {"n": number}, "lane": ("high", "normal", "low")[number % 3], "type": "number"}
+
+
+def poisoned(count: int) -> Iterator[dict[str, Any]]:
+    """The first event is one that no attempt can handle."""
+    for number in range(count):
+        yield {"data": {"n": number, "poison": number == 0}, "id": f"n{number}"}
+
+
+def lasting(count: int) -> Iterator[dict[str, Any]]:
+    """Each takes a minute."""
+    for number in range(count):
+        yield {"data": {"n": number, "seconds": 60}}
+
+
+def deadly(count: int) -> Iterator[dict[str, Any]]:
+    """The first event kills the worker that first handles it."""
+    for number in range(count):
+        yield {"data": {"n": number, "kill": number == 0}}

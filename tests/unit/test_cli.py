@@ -1,0 +1,136 @@
+"""The command line as people and programs meet it, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headgate.event import Lane, NewEvent
+from headgate_cli.exits import CommandError
+from headgate_cli.main import VERBS
+from headgate_cli.manifests import load
+from headgate_cli.samples import as_event, sample_events
+
+NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
+HEAVY = ("kopf", "kubernetes", "pydantic", "aiohttp", "cel", "yaml", "redis", "rich", "uvloop")
+
+
+def headgate(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "headgate_cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        timeout=60,
+    )
+
+
+def test_the_start_path_imports_nothing_heavy():
+    code = f"import sys, headgate_cli.main as m; m.app(); print([n for n in {HEAVY} if n in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str):
+    said = headgate(verb, "--help")
+    assert said.returncode == 0
+    assert "Usage: " in said.stdout
+    assert verb == "operator" or any(
+        line.startswith(f"    headgate {verb}") for line in said.stdout.splitlines()
+    )
+
+
+def test_a_valid_manifest_is_said_to_be_valid():
+    said = headgate("validate", str(NOOP))
+    assert (said.returncode, said.stdout) == (0, f"{NOOP}: valid\n")
+
+
+def test_all_mistakes_of_a_manifest_are_reported_at_once(tmp_path: Path):
+    wrong = tmp_path / "wrong.yaml"
+    text = NOOP.read_text().replace("min: 0, max: 3", "min: 5, max: 3").replace("lag: 10", "lag: 1")
+    wrong.write_text(text.replace("concurrency: 2", "concurrency: 0"))
+    for verb in ("validate", "run"):
+        said = headgate(verb, str(wrong))
+        assert said.returncode == 2
+        for field in ("concurrency", "scale.min", "releaseLag"):
+            assert field in said.stderr
+        assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (("run", "nothing.yaml"), "nothing.yaml: cannot be read"),
+        (("run", str(NOOP), "--timeout", "3"), "--until-settled"),
+        (("run", str(NOOP), "--rate", "3"), "--publish"),
+        (("publish", "-p", "noop", "--data", "{}"), "HEADGATE_REDIS_URL"),
+        (("publish", "-p", "noop"), "--data or --file"),
+        (("publish", "-p", "noop", "--data", "{"), "not JSON"),
+        (("publish", "-p", "noop", "--data", "{}", "--redis-url", "http://x"), "scheme"),
+        (("worker",), "HEADGATE_CONTRACT"),
+        (("worker", "--contract", "{}", "--redis-url", "redis://x"), "namespace"),
+    ],
+)
+def test_mistakes_are_one_line_that_says_what_to_do(arguments: tuple[str, ...], remedy: str):
+    said = headgate(*arguments, HEADGATE_REDIS_URL="", HEADGATE_CONTRACT="")
+    assert said.returncode == 2
+    assert said.stderr.startswith("headgate: ")
+    assert remedy in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_server_that_is_not_there_is_named():
+    said = headgate("records", "-p", "noop", "--redis-url", "redis://me:secret@127.0.0.1:1")
+    assert said.returncode == 1
+    assert "127.0.0.1:1" in said.stderr
+    assert "secret" not in said.stderr
+
+
+def test_a_file_with_two_pipelines_is_not_run(tmp_path: Path):
+    two = tmp_path / "two.yaml"
+    two.write_text(NOOP.read_text() + "---\n" + NOOP.read_text())
+    with pytest.raises(CommandError, match="exactly one"):
+        load(two)
+
+
+def test_the_namespace_option_wins():
+    assert str(load(NOOP).pipeline) == "default/noop"
+    assert str(load(NOOP, "mine").pipeline) == "mine/noop"
+
+
+def test_sample_events_come_from_the_function_the_manifest_names():
+    events = list(sample_events(load(NOOP), 3))
+    assert [event.data for event in events] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert [event.lane for event in events] == [Lane.HIGH, Lane.NORMAL, Lane.LOW]
+
+
+def test_without_an_annotation_sample_events_are_numbered(tmp_path: Path):
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(NOOP.read_text().replace("headgate.dev/sample-events", "other"))
+    assert [event.data for event in sample_events(load(plain), 2)] == [{"n": 0}, {"n": 1}]
+
+
+def test_an_annotation_that_names_nothing_is_refused_before_anything_starts(tmp_path: Path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(NOOP.read_text().replace("handlers:events", "no_such_module:events"))
+    with pytest.raises(CommandError, match=r"sample-events.*no_such_module"):
+        sample_events(load(wrong), 1)
+
+
+@pytest.mark.parametrize("wrong", [3, {"id": "x"}, {"data": 1, "lane": "fast"}, {"data": 1, "prio": 3}])
+def test_what_is_no_event_is_refused_with_its_place(wrong: object):
+    with pytest.raises(CommandError, match=r"events\.jsonl:7"):
+        as_event(wrong, "events.jsonl:7")
+
+
+def test_a_line_is_an_event():
+    line = json.loads('{"data": {"a": 1}, "id": "x", "key": "k", "lane": "low"}')
+    assert as_event(line, "here") == NewEvent(data={"a": 1}, id="x", key="k", lane=Lane.LOW)
+    assert as_event({"data": 1}, "here", Lane.HIGH).lane is Lane.HIGH
