@@ -70,8 +70,8 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
     async def deployment_event(type: str | None, event: kopf.RawEvent, **_: Any) -> None:  # noqa: A002
         keeper.saw_deployment(type, event["object"])
 
-    # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go, and would warn of a
-    # daemon that does not end by itself.
+    # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go, and would warn of
+    # a daemon that does not end by itself.
     @kopf.daemon(GROUP, VERSION, PLURAL, cancellation_timeout=10, registry=handlers)
     async def keep(body: kopf.Body, **_: Any) -> None:
         with contextlib.suppress(asyncio.CancelledError):

@@ -184,7 +184,7 @@ class Operator:
                 settings=handlers.settings(),
                 standalone=True,
                 # kopf would ask for the user's name, and the image's user has none.
-                identity=self.settings.identity,
+                identity=self.settings.identity,  # type: ignore[arg-type]  # a str whose type kopf does not export
                 clusterwide=not self.settings.namespaces,
                 namespaces=self.settings.namespaces,
                 stop_flag=halt,
@@ -197,7 +197,7 @@ class Operator:
         await asyncio.wait((*tasks, ended, started), return_when=asyncio.FIRST_COMPLETED)
         self._on_watching()
         done, _ = await asyncio.wait((*tasks, ended), return_when=asyncio.FIRST_COMPLETED)
-        failure = next((task.exception() for task in tasks if task in done and task.exception()), None)
+        failure = next((task.exception() for task in done if not task.cancelled() and task.exception()), None)
         if isinstance(failure, LeadershipLostError):
             raise failure  # nothing more may be written: no graceful end
         log.info("stopping", reason=repr(failure) if failure else "asked to")
@@ -260,6 +260,9 @@ async def run(settings: OperatorSettings) -> int:
     except LeadershipLostError as error:
         log.error("lost the lead: exiting at once, another one leads", error=str(error))  # noqa: TRY400
         os._exit(1)
+    except Exception:
+        log.exception("failed")
+        return 1
     finally:
         await cluster.aclose()
     return 0

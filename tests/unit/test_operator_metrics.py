@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from headgate.event import Lane
+from headgate.streams import BranchMeasurement, PipelineMeasurement
+from headgate_operator.metrics import ReadingsCollector
+from headgate_operator.readings import BranchReading, PipelineReading
+from headgate_operator.substrates import Workers
+from unit.pipelines import pipeline
+
+LEVELS = {"levels": [{"name": "Delay", "lag": 10, "releaseLag": 5, "delay": ["Low"]}]}
+NAMES = {"namespace": "shop", "pipeline": "orders"}
+PACK = NAMES | {"branch": "pack"}
+
+
+def samples(measurement):
+    reading = PipelineReading(
+        pipeline=pipeline(backpressure=LEVELS),
+        at=0,
+        measurement=measurement,
+        branches={
+            "pack": BranchReading(
+                name="pack",
+                measurement=measurement and measurement.branches["pack"],
+                workers=Workers(desired=2, running=2, ready=1),
+                replicas=3,
+                delayed=frozenset({Lane.LOW}),
+                settled_per_second=0,
+            )
+        },
+        level="Delay",
+        published_per_second=0,
+    )
+    registry = CollectorRegistry()
+    registry.register(ReadingsCollector(lambda: [reading]))
+    text = generate_latest(registry).decode()
+    families = text_string_to_metric_families(text)
+    return {(each.name, *sorted(each.labels.items())): each.value for one in families for each in one.samples}
+
+
+@pytest.fixture
+def measured():
+    branch = BranchMeasurement(
+        undelivered=5, pending=2, delayed=1, dead_letters=4, age_ms=1500, done=10, dead=4, retried=6
+    )
+    return samples(PipelineMeasurement(published=20, joined=7, partial=2, branches={"pack": branch}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backlog_events", 8),
+        ("lag_events", 5),
+        ("pending_events", 2),
+        ("delayed_events", 1),
+        ("age_seconds", 1.5),
+        ("dead_letters", 4),
+        ("retried_total", 6),
+        ("replicas_desired", 3),
+        ("replicas_ready", 1),
+        ("gate", 1),
+    ],
+)
+def test_a_branch_is_measured(measured, name, value):
+    assert measured[(f"headgate_branch_{name}", *sorted(PACK.items()))] == value
+
+
+def test_settled_events_are_counted_by_outcome(measured):
+    for outcome, count in (("done", 10), ("dead", 4)):
+        labels = sorted((PACK | {"outcome": outcome}).items())
+        assert measured[("headgate_branch_settled_total", *labels)] == count
+
+
+def test_a_pipeline_is_measured(measured):
+    assert measured[("headgate_pipeline_published_total", *sorted(NAMES.items()))] == 20
+    assert measured[("headgate_pipeline_level", *sorted(NAMES.items()))] == 1
+    for completeness, count in (("complete", 7), ("partial", 2)):
+        labels = sorted((NAMES | {"completeness": completeness}).items())
+        assert measured[("headgate_pipeline_joined_total", *labels)] == count
+
+
+def test_what_is_unknown_is_a_gap_and_not_a_zero():
+    names = {name for name, *_ in samples(None)}
+    assert names == {
+        "headgate_pipeline_level",
+        "headgate_branch_replicas_desired",
+        "headgate_branch_replicas_ready",
+        "headgate_branch_gate",
+    }
