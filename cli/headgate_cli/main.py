@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from headgate_cli.dead_letters import dead_letters_command
-from headgate_cli.exits import CommandError
+from headgate_cli.exits import CommandError, Exit
 from headgate_cli.operator import operator_command
 from headgate_cli.publish import publish_command
 from headgate_cli.records import records_command
@@ -55,6 +55,8 @@ def main() -> None:
     except CommandError as error:
         print(f"headgate: {error}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
         sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
 
 
 if __name__ == "__main__":
