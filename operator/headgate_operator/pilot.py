@@ -18,14 +18,13 @@ import structlog
 
 from headgate.streams import Doorbell, Gate, ensure_groups, measure, set_gate, sweep
 from headgate.streams.server import redact
-from headgate_operator import autoscale, backpressure
+from headgate_operator import autoscale, backpressure, inputs
 from headgate_operator.readings import BranchReading, PipelineReading, Rate
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from headgate.event import Lane
     from headgate.streams import BranchMeasurement, PipelineMeasurement, Server
     from headgate_operator.api import BranchSpec
     from headgate_operator.pipeline import Pipeline
@@ -184,7 +183,7 @@ class Pilot:
                 measurement=found,
                 workers=memory.workers,
                 replicas=replicas,
-                delayed=backpressure.delayed_lanes(memory.level, _levels(pipeline)),
+                delayed=backpressure.delayed_lanes(memory.level, inputs.levels(pipeline)),
                 settled_per_second=memory.rate.per_second,
             )
         await self._sweep(server, flight, measurement, now)
@@ -194,7 +193,7 @@ class Pilot:
             at=now,
             measurement=measurement,
             branches=readings,
-            level=_levels(pipeline)[highest - 1].name if highest else "",
+            level=inputs.levels(pipeline)[highest - 1].name if highest else "",
             published_per_second=flight.rate.per_second,
             error="; ".join(flight.errors),
         )
@@ -203,10 +202,10 @@ class Pilot:
         self, server: Server, flight: _Flight, branch: str, found: BranchMeasurement | None, now: float
     ) -> None:
         """Moves the branch's level and renews its gate; an open one needs no renewal."""
-        pipeline, memory, levels = flight.pipeline, flight.branches[branch], _levels(flight.pipeline)
+        pipeline, memory, levels = flight.pipeline, flight.branches[branch], inputs.levels(flight.pipeline)
         before = memory.level
         if found is not None:
-            memory.level = backpressure.decide(before, levels, _loads(found), now)
+            memory.level = backpressure.decide(before, levels, inputs.loads(found), now)
         else:
             memory.level = before if before.index <= len(levels) else backpressure.LevelState()
         delayed = backpressure.delayed_lanes(memory.level, levels)
@@ -226,8 +225,8 @@ class Pilot:
         """Decides the branch's replicas and asks the substrate for them in one call when they differ."""
         pipeline, memory = flight.pipeline, flight.branches[branch.name]
         workers = memory.workers
-        delayed = backpressure.delayed_lanes(memory.level, _levels(pipeline))
-        inputs = autoscale.ScalerInputs(
+        delayed = backpressure.delayed_lanes(memory.level, inputs.levels(pipeline))
+        moment = autoscale.ScalerInputs(
             now=now,
             published=published,
             settled=found.settled if found is not None else 0,
@@ -235,9 +234,9 @@ class Pilot:
             backlog=found.backlog if found is not None else None,
             current=workers.desired,
             ready=workers.ready,
-            deferred=_deferred(found, delayed) if found is not None else 0,
+            deferred=inputs.deferred(found, delayed) if found is not None else 0,
         )
-        memory.scaler, replicas = autoscale.decide(memory.scaler, inputs, _limits(branch))
+        memory.scaler, replicas = autoscale.decide(memory.scaler, moment, inputs.limits(branch))
         if replicas == workers.desired:
             return replicas
         with _noted(flight, f"branch {branch.name}: cannot scale to {replicas}"):
@@ -249,7 +248,7 @@ class Pilot:
                 branch=branch.name,
                 before=workers.desired,
                 after=replicas,
-                backlog=inputs.backlog,
+                backlog=moment.backlog,
             )
         return replicas
 
@@ -310,42 +309,3 @@ def _noted(flight: _Flight, what: str) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - servers and substrates have errors of their own
         flight.errors.append(f"{what}: {error}")
-
-
-def _levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
-    spec = pipeline.spec.backpressure
-    return tuple(
-        backpressure.Level(
-            name=level.name,
-            lag=level.lag,
-            release_lag=level.release_lag,
-            delay=frozenset(lane.lane for lane in level.delay),
-            age_seconds=level.age_seconds,
-        )
-        for level in (spec.levels if spec is not None else ())
-    )
-
-
-def _limits(branch: BranchSpec) -> autoscale.ScaleLimits:
-    return autoscale.ScaleLimits(
-        min=branch.scale.min,
-        max=branch.scale.max,
-        drain_within_seconds=branch.scale.drain_within_seconds,
-        scale_down_after_seconds=branch.scale.scale_down_after_seconds,
-        concurrency=branch.concurrency,
-    )
-
-
-def _loads(found: BranchMeasurement) -> dict[Lane, backpressure.LaneLoad]:
-    return {
-        lane: backpressure.LaneLoad(
-            backlog=None if load.undelivered is None else load.undelivered + load.pending,
-            age_seconds=load.age_ms / 1000,
-        )
-        for lane, load in found.lanes.items()
-    }
-
-
-def _deferred(found: BranchMeasurement, delayed: frozenset[Lane]) -> int:
-    behind = sum(found.lanes[lane].undelivered or 0 for lane in delayed if lane in found.lanes)
-    return found.delayed + behind

@@ -1,0 +1,52 @@
+"""What the decisions are made from: the API's models and a measurement, in the decisions' own terms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate_operator import autoscale, backpressure
+
+if TYPE_CHECKING:
+    from headgate.event import Lane
+    from headgate.streams import BranchMeasurement
+    from headgate_operator.api import BranchSpec
+    from headgate_operator.pipeline import Pipeline
+
+
+def levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
+    """A pipeline's levels of backpressure; none where its spec has none."""
+    spec = pipeline.spec.backpressure
+    return tuple(
+        backpressure.Level(
+            name=level.name,
+            lag=level.lag,
+            release_lag=level.release_lag,
+            delay=frozenset(lane.lane for lane in level.delay),
+            age_seconds=level.age_seconds,
+        )
+        for level in (spec.levels if spec is not None else ())
+    )
+
+
+def limits(branch: BranchSpec) -> autoscale.ScaleLimits:
+    """A branch's bounds of scale."""
+    return autoscale.ScaleLimits(
+        min=branch.scale.min,
+        max=branch.scale.max,
+        drain_within_seconds=branch.scale.drain_within_seconds,
+        scale_down_after_seconds=branch.scale.scale_down_after_seconds,
+        concurrency=branch.concurrency,
+    )
+
+
+def loads(found: BranchMeasurement) -> dict[Lane, backpressure.LaneLoad]:
+    """What each lane of a branch holds."""
+    return {
+        lane: backpressure.LaneLoad(load.backlog, load.age_ms / 1000) for lane, load in found.lanes.items()
+    }
+
+
+def deferred(found: BranchMeasurement, delayed: frozenset[Lane]) -> int:
+    """Events of the backlog that nobody may take yet: retries not due, and lanes behind the gate."""
+    behind = sum(found.lanes[lane].undelivered or 0 for lane in delayed if lane in found.lanes)
+    return found.delayed + behind
