@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.streams.wire import open_wire
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,16 +20,18 @@ class Doorbell:
         self._server = server
 
     async def wait(self, last_ids: Mapping[str, str], seconds: float) -> bool:
-        """Waits until something newer than `last_ids` (stream to entry id) is published; False after `seconds`."""
+        """Waits until something newer than `last_ids` (stream to entry id) is published; False after `seconds`.
+
+        Raises ServerUnavailableError.
+        """
         if not last_ids:
             await asyncio.sleep(seconds)
             return False
-        if not self._server.is_cluster:
-            return await self._read(last_ids, seconds)
-        by_tag: dict[str, dict[str, str]] = {}
+        by_slot: dict[str, dict[str, str]] = {}
         for stream, last in last_ids.items():
-            by_tag.setdefault(stream.partition("}")[0], {})[stream] = last
-        reads = [asyncio.ensure_future(self._read(part, seconds)) for part in by_tag.values()]
+            slot = stream.partition("}")[0] if self._server.is_cluster else ""
+            by_slot.setdefault(slot, {})[stream] = last
+        reads = [asyncio.ensure_future(self._read(part, seconds)) for part in by_slot.values()]
         try:
             for read in asyncio.as_completed(reads):
                 if await read:
@@ -39,15 +43,13 @@ class Doorbell:
             await asyncio.gather(*reads, return_exceptions=True)
 
     async def _read(self, last_ids: Mapping[str, str], seconds: float) -> bool:
+        # A connection of its own: whoever gives up a blocking read leaves its connection unusable for others.
+        wire = await open_wire(self._server, next(iter(last_ids)))
         block_ms = max(1, int(seconds * 1000))
-        command: list[str | int] = [
-            "XREAD",
-            "COUNT",
-            1,
-            "BLOCK",
-            block_ms,
-            "STREAMS",
-            *last_ids,
-            *last_ids.values(),
-        ]
-        return bool(await self._server.execute(next(iter(last_ids)), *command))
+        try:
+            reply = await wire.call(
+                "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *last_ids, *last_ids.values()
+            )
+        finally:
+            wire.close()
+        return bool(reply)

@@ -162,10 +162,11 @@ class Server:
         key = call.keys[0]
         command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
         try:
-            return await self.execute(key, *command)
-        except NoScriptError:
-            await self.execute(key, "SCRIPT LOAD", call.script.text)
-            return await self.execute(key, *command)
+            try:
+                return await self.execute(key, *command)
+            except NoScriptError:
+                await self.execute(key, "SCRIPT LOAD", call.script.text)
+                return await self.execute(key, *command)
         except ResponseError as error:
             return error
 

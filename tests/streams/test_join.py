@@ -1,0 +1,153 @@
+"""join.lua, in settle.lua and sweep.lua: one record for each event."""
+
+from __future__ import annotations
+
+from headgate.contract import JoinContract
+from headgate.event import NewEvent
+from headgate.join import read_records
+from headgate.streams import Server, sweep
+from streams.desk import Desk, dead, desk, done, eventually, retried, take
+
+BOTH = JoinContract(branches=("a", "b"), timeout_seconds=600)
+AT_ONCE = JoinContract(branches=("a", "b"), timeout_seconds=0)
+
+
+async def settle_one(canal: Desk, branch: str, outcome, *args) -> int:
+    consumer = await canal.consumer("w1.x", branch)
+    (delivery,) = await take(consumer, 1)
+    return await consumer.settle([outcome(delivery, *args)])
+
+
+async def test_the_last_branchs_result_makes_the_record_complete(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        await canal.publish(NewEvent(data=1, id="i"))
+        await settle_one(canal, "a", done, b'{"size":1}')
+        assert await read_records(server, canal.keys) == []
+        assert (await canal.measured()).open_joins == 1
+        await settle_one(canal, "b", done)
+        (record,) = await read_records(server, canal.keys)
+        figures = await canal.measured()
+        left = [names async for names in server.scan("*:join:*")]
+    assert record.complete
+    assert record.id == "i"
+    assert record.results == {"a": {"size": 1}, "b": None}
+    assert (record.failed, record.missing) == ({}, ())
+    assert 0 < record.published_ms <= record.joined_ms <= figures.now_ms
+    assert (figures.joined, figures.partial, figures.late, figures.open_joins) == (1, 0, 0, 0)
+    assert left == []
+
+
+async def test_every_event_has_its_own_record_on_its_own_partition(server: Server) -> None:
+    async with desk(server, ("a", "b"), partitions=4, join=BOTH) as canal:
+        await canal.publish(*(NewEvent(data=n, id=f"e{n}") for n in range(40)))
+        for partition in range(4):
+            for branch in ("a", "b"):
+                consumer = await canal.consumer("w1.x", branch, partition)
+                deliveries = await take(consumer)
+                await consumer.settle([done(each, b"%d" % each.event.data) for each in deliveries])
+        records = await read_records(server, canal.keys)
+        assert (await canal.measured()).joined == 40
+        after = {records[0].partition: records[0].entry}
+        assert len(await read_records(server, canal.keys, after=after)) == 39
+        assert len(await read_records(server, canal.keys, limit=1)) == 4
+    assert {record.id: record.results for record in records} == {f"e{n}": {"a": n, "b": n} for n in range(40)}
+
+
+async def test_a_failed_branch_is_an_outcome_too_and_nobody_waits_for_the_time_out(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        await canal.publish(NewEvent(data=1, id="i"))
+        await settle_one(canal, "b", dead, b"no such file")
+        await settle_one(canal, "a", done, b"1")
+        (record,) = await read_records(server, canal.keys)
+        figures = await canal.measured()
+    assert not record.complete
+    assert (record.results, record.failed, record.missing) == ({"a": 1}, {"b": "no such file"}, ())
+    assert (figures.joined, figures.partial, figures.open_joins) == (0, 1, 0)
+
+
+async def test_a_retry_is_no_outcome(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        await canal.publish(1)
+        await settle_one(canal, "a", retried)
+        await settle_one(canal, "b", done)
+        assert await read_records(server, canal.keys) == []
+        await settle_one(canal, "a", done, b'"second try"')
+        (record,) = await read_records(server, canal.keys)
+    assert record.results == {"a": "second try", "b": None}
+
+
+async def test_a_branch_that_is_not_joined_changes_no_record(server: Server) -> None:
+    async with desk(server, ("a", "b", "c"), join=BOTH) as canal:
+        await canal.publish(1, 2)
+        await settle_one(canal, "c", done, b"1")
+        await settle_one(canal, "c", dead)
+        assert (await canal.measured()).open_joins == 0
+
+
+async def test_a_second_outcome_of_the_same_branch_changes_nothing_but_the_count_of_late_ones(
+    server: Server,
+) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        for _ in range(2):
+            await canal.xadd({"data": "1", "id": "same"})
+        await settle_one(canal, "a", done, b'"first"')
+        await settle_one(canal, "a", done, b'"second"')
+        assert (await canal.measured()).late == 1
+        await settle_one(canal, "b", done)
+        (record,) = await read_records(server, canal.keys)
+    assert record.results == {"a": "first", "b": None}
+
+
+async def test_a_join_out_of_time_says_what_is_missing_and_the_late_outcome_is_counted_and_dropped(
+    server: Server,
+) -> None:
+    async with desk(server, ("a", "b"), join=AT_ONCE) as canal:
+        await canal.publish(NewEvent(data=1, id="i"))
+        await settle_one(canal, "a", done, b"1")
+        assert await sweep(server, canal.keys, canal.branches, AT_ONCE) == (1, 0)
+        (record,) = await read_records(server, canal.keys)
+        assert not record.complete
+        assert (record.results, record.failed, record.missing) == ({"a": 1}, {}, ("b",))
+        assert await sweep(server, canal.keys, canal.branches, AT_ONCE) == (0, 0)
+        assert await settle_one(canal, "b", done, b"2") == 1
+        figures = await canal.measured()
+        assert (figures.partial, figures.joined, figures.late, figures.open_joins) == (1, 0, 1, 0)
+        assert await sweep(server, canal.keys, canal.branches, AT_ONCE) == (0, 0)
+        assert await read_records(server, canal.keys) == [record]
+
+
+async def test_a_join_in_time_is_left_alone_by_the_sweep(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        await canal.publish(1)
+        await settle_one(canal, "a", done)
+        before = await canal.snapshot()
+        assert await sweep(server, canal.keys, canal.branches, BOTH) == (0, 0)
+        assert await canal.snapshot() == before
+
+
+async def test_the_time_out_counts_from_the_first_outcome(server: Server) -> None:
+    soon = JoinContract(branches=("a", "b"), timeout_seconds=1)
+    async with desk(server, ("a", "b"), join=soon) as canal:
+        await canal.publish(1)
+        assert await sweep(server, canal.keys, canal.branches, soon) == (0, 0)
+        await settle_one(canal, "b", done)
+        joins = canal.keys.partition(0).joins
+        _, deadline_ms = await canal.command(joins, "ZRANGE", joins, 0, -1, "WITHSCORES")
+        assert 0 < int(deadline_ms) - (await canal.measured()).now_ms <= 1000
+
+        async def swept() -> bool:
+            return (await sweep(server, canal.keys, canal.branches, soon))[0] == 1
+
+        await eventually(swept, "the join's end")
+        (record,) = await read_records(server, canal.keys)
+    assert record.missing == ("a",)
+    assert record.joined_ms >= int(deadline_ms)
+
+
+async def test_more_joins_out_of_time_than_one_sweep_takes_are_taken_by_the_next(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=AT_ONCE) as canal:
+        await canal.publish(*range(150))
+        consumer = await canal.consumer()
+        await consumer.settle([done(each) for each in await take(consumer, 150)])
+        emitted = [(await sweep(server, canal.keys, canal.branches, AT_ONCE))[0] for _ in range(3)]
+    assert emitted == [100, 50, 0]
