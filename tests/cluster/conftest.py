@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.kube import OPERATOR_NAMESPACE, ROOT, Cluster, cluster_runs, start_cluster, stop_cluster
+from cluster.kube import OPERATOR_NAMESPACE, ROOT, Cluster, cluster_runs, image_inputs, start_cluster, stop_cluster
 from cluster.valkey import valkey
 from cluster.video import IN_CLUSTER_URL, VideoExample, video_example
 from headgate.streams import Server
@@ -44,11 +44,10 @@ def operator(cluster: Cluster) -> Cluster:
     cluster.apply(*valkey(OPERATOR_NAMESPACE))
     cluster.helm(
         "upgrade", "--install", "headgate", str(ROOT / "charts/headgate"), "--namespace", OPERATOR_NAMESPACE,
-        "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}", "--wait", "--timeout", "120s",
+        "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}",
+        # Images keep their tag: what was rebuilt since the cluster last ran must be what runs now.
+        "--set", f"podAnnotations.built-from={image_inputs('operator')}", "--wait", "--timeout", "120s",
     )  # fmt: skip
-    # Images of one tag: what was rebuilt since a cluster last ran must be what runs now.
-    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "restart", "deployment/headgate")
-    cluster.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/headgate", "--timeout=60s")
     cluster.wait(OPERATOR_NAMESPACE, "deployment/valkey", "condition=Available", 60)
     return cluster
 
@@ -88,6 +87,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Adds to a failed test's report what the cluster has to say about it."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when == "call" and report.failed and item.path.parent.name == "cluster":
+    if report.failed and item.path.parent.name == "cluster":
         for cluster in _CLUSTERS:
             report.sections.extend(cluster.diagnosis())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -200,6 +201,11 @@ def cluster_runs() -> bool:
     programs = _run([str(ROOT / "hack/cluster/programs"), "kubectl"], seconds=2400).stdout.strip()
     probe = [f"{programs}/kubectl", "--kubeconfig", home, "get", "--raw", "/readyz", "--request-timeout=3s"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def image_inputs(image: str) -> str:
+    """A digest of what an image of hack/image was built from."""
+    return hashlib.sha256((Path.home() / ".cache/headgate/images" / image).read_bytes()).hexdigest()[:16]
 
 
 def stop_cluster() -> None:

@@ -10,7 +10,11 @@ def test_an_applied_pipeline_gets_ready(video):
     found = video.read()
     assert condition(found, "Ready") == "True"
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
-    assert {branch["name"] for branch in found["status"]["branches"]} == {"thumbnail", "transcode", "metadata"}
+    assert {branch["name"] for branch in found["status"]["branches"]} == {
+        "thumbnail",
+        "transcode",
+        "metadata",
+    }
 
 
 def test_workers_run_without_rights(video):
