@@ -235,7 +235,7 @@ def _server_url(options: Options) -> Iterator[str]:
     if options.redis_url is not None:
         yield options.redis_url
         return
-    with tempfile.TemporaryDirectory(prefix="headgate-") as folder, embedded_server(Path(folder)) as url:
+    with embedded_server() as url:
         yield url
 
 

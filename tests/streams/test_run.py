@@ -238,8 +238,12 @@ def test_nothing_outlives_a_run_that_is_killed(
     names = [_read(Path(f"/proc/{pid}/cmdline")) for pid in started]
     assert any("worker" in name for name in names)
     assert any("valkey-server" in name or "redis-server" in name for name in names)
+    (data,) = {
+        Path(f"/proc/{pid}/cwd").resolve() for pid in started if "-server" in _read(Path(f"/proc/{pid}/comm"))
+    }
     os.kill(run.pid, signal.SIGKILL)
     eventually(lambda: not any(alive(pid) for pid in started), "something outlived the run", 5)
+    eventually(lambda: not data.exists(), f"{data} outlived the run", 5)
 
 
 def _read(path: Path) -> str:
