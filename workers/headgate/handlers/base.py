@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from headgate.event import Event
 
 
@@ -19,7 +21,7 @@ class HandlerCrashedError(Exception):
 class Handler(Protocol):
     """One event at a time in each of `concurrency` slots."""
 
-    async def __call__(self, slot: int, event: Event) -> Any:
+    def __call__(self, slot: int, event: Event) -> Awaitable[Any]:
         """Handles an event; cancelling it stops the work, as far as the place it runs in allows."""
 
     def close(self) -> None:

@@ -52,10 +52,11 @@ class Intake:
         for delivery in deliveries:
             self.known[delivery.event.partition].add((delivery.stream, delivery.entry))
 
-    def give(self, delivery: Delivery) -> None:
-        """This one is settled, or another's now."""
-        self._held -= 1
-        self.known[delivery.event.partition].discard((delivery.stream, delivery.entry))
+    def give(self, deliveries: list[Delivery]) -> None:
+        """These are settled, or another's now."""
+        self._held -= len(deliveries)
+        for delivery in deliveries:
+            self.known[delivery.event.partition].discard((delivery.stream, delivery.entry))
         if self._held < self._limit:
             self._room.set()
 

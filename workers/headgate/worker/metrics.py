@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 LABELS = ("namespace", "pipeline", "branch")
 FENCED = "fenced"
+_NAMES: dict[str, str] = {Kind.RETRY: "retried", Kind.BACK: "handed_back"}
 
 
 class Buckets:
@@ -37,10 +39,17 @@ class Buckets:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Counts one observation."""
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+    def observe(self, seconds: Sequence[float]) -> None:
+        """Counts observations. Those of a batch mostly fall into one bucket, which two looks tell."""
+        if not seconds:
+            return
+        least = bisect_left(BOUNDS, min(seconds))
+        if least == bisect_left(BOUNDS, max(seconds)):
+            self.counts[least] += len(seconds)
+        else:
+            for each in seconds:
+                self.counts[bisect_left(BOUNDS, each)] += 1
+        self.total += sum(seconds)
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Upper bound and count of all at or below it, as the exposition format wants them."""
@@ -69,16 +78,22 @@ class WorkerMetrics(Collector):
             self.outcomes[FENCED] += len(outcomes)
             return
         now_ms = time.time() * 1000
-        counts, handler, queue, end_to_end = self.outcomes, self.handler, self.queue, self.end_to_end
-        for outcome in outcomes:
-            event = outcome.delivery.event
-            busy = outcome.busy_us / 1e6
-            since = max(0.0, (now_ms - event.published_ms) / 1000)
-            counts[outcome.kind] += 1
-            handler.observe(busy)
-            end_to_end.observe(since)
-            if event.attempt == 1:
-                queue.observe(max(0.0, since - busy))
+        for kind, count in Counter([outcome.kind for outcome in outcomes]).items():
+            self.outcomes[kind] += count
+        outcomes = [outcome for outcome in outcomes if outcome.kind is not Kind.BACK]
+        events = [outcome.delivery.event for outcome in outcomes]
+        busy = [outcome.busy_us / 1e6 for outcome in outcomes]
+        # Clocks of two machines may differ: an event from the future took no time.
+        since = [max(0.0, (now_ms - event.published_ms) / 1000) for event in events]
+        self.handler.observe(busy)
+        self.end_to_end.observe(since)
+        self.queue.observe(
+            [
+                max(0.0, whole - part)
+                for whole, part, event in zip(since, busy, events, strict=True)
+                if event.attempt == 1
+            ]
+        )
 
     def registry(self) -> CollectorRegistry:
         """A registry of this worker's metrics only."""
@@ -92,8 +107,7 @@ class WorkerMetrics(Collector):
             "headgate_worker_events", "Deliveries by what became of them", labels=(*LABELS, "outcome")
         )
         for outcome, count in self.outcomes.items():
-            name = "retried" if outcome == Kind.RETRY.value else outcome
-            events.add_metric((*self._labels, name), count)
+            events.add_metric((*self._labels, _NAMES.get(outcome, outcome)), count)
         yield events
         for name, text, buckets in (
             ("handler", "Time in the handler", self.handler),

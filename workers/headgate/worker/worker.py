@@ -16,7 +16,7 @@ import structlog
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
-from headgate.streams.outcome import Kind
+from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.sweep import sweep
 from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from headgate.contract import BranchContract
     from headgate.handlers import Handler
-    from headgate.streams.outcome import Delivery, Outcome
+    from headgate.streams.outcome import Delivery
     from headgate.streams.server import Server
 
 log = structlog.get_logger("headgate.worker")
@@ -90,6 +90,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
         unbegun = await self._runners.drain(self.contract.drain_seconds)
+        for delivery in unbegun:
+            self._settlers[delivery.event.partition].add(Outcome(delivery, Kind.BACK))
         await self._finish(len(unbegun))
         beat.cancel()
         await asyncio.gather(beat, draining, return_exceptions=True)
@@ -107,7 +109,7 @@ class Worker:
             self._broken.set_exception(error)
 
     async def _finish(self, unbegun: int) -> None:
-        """Settles what is done and gives the lease back, so that others claim what never was begun at once."""
+        """Settles what is done, hands back what never was begun, and gives up the lease on what could not be ended."""
         try:
             async with asyncio.timeout(5):
                 for settler in self._settlers:
@@ -193,12 +195,14 @@ class Worker:
 
     async def _heartbeat(self) -> None:
         for consumer in self._consumers:
-            if consumer.lease:
+            while consumer.lease:
                 claims = 0 if self._draining.is_set() else min(_CLAIMS, self._intake.free)
                 claimed = await consumer.beat(claims)
                 if claimed:
                     log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
                     self._accept_new(claimed)
+                if not claimed or len(claimed) < claims:
+                    break
 
     def _accept(self, deliveries: list[Delivery]) -> None:
         self._intake.take(deliveries)
@@ -223,8 +227,5 @@ class Worker:
 
     def _on_settled(self, outcomes: Sequence[Outcome], counted: bool) -> None:
         self.metrics.count(outcomes, counted)
-        busy_us = 0
-        for outcome in outcomes:
-            busy_us += outcome.busy_us
-            self._intake.give(outcome.delivery)
-        self._intake.observe(busy_us / 1e6 / len(outcomes))
+        self._intake.give([outcome.delivery for outcome in outcomes])
+        self._intake.observe(sum(outcome.busy_us for outcome in outcomes) / 1e6 / len(outcomes))
