@@ -164,6 +164,8 @@ class Consumer:
             rest += (kind.value, delivery.stream, delivery.entry, event.id, event.published_ms)
             if kind is Kind.DONE:
                 rest.append(outcome.detail)
+            elif kind is Kind.BACK:
+                rest.append(pack_fields(delivery, event.attempt))
             elif kind is Kind.RETRY:
                 # The origin keeps events alike in all else apart: members of the delay set are unique.
                 origin = (b"origin", delivery.entry)

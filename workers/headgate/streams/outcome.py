@@ -22,6 +22,7 @@ class Kind(enum.StrEnum):
     DONE = "done"
     RETRY = "retry"
     DEAD = "dead"
+    BACK = "back"  # never begun: another worker's, at once and without an attempt counted
 
 
 class Delivery(msgspec.Struct, eq=False, gc=False):

@@ -10,6 +10,7 @@
 --       then for each of the streams 1-4: number of plainly done entries, then their ids
 --       then outcomes: kind, stream 1-4, entry id, event id, published ms, and
 --         'done' result JSON | 'retry' delay in ms, packed fields | 'dead' error, packed fields
+--         | 'back' packed fields: goes to the retry stream as it is, where another worker gets it at once
 -- Gives the number of deliveries settled, or -1 when the lease is lost
 --@include fields.lua
 --@include join.lua
@@ -22,7 +23,7 @@ local timeout, branches = tonumber(ARGV[4]), tonumber(ARGV[5])
 local wanted = {}
 for i = 1, branches do wanted[i] = ARGV[5 + i] end
 local at = 6 + branches
-local done, retried, dead = 0, 0, 0
+local done, retried, dead, back = 0, 0, 0, 0
 
 for stream = 1, 4 do
   local count = tonumber(ARGV[at])
@@ -50,6 +51,12 @@ while at <= #ARGV do
       redis.call('ZADD', KEYS[5], now + tonumber(ARGV[at + 5]), ARGV[at + 6])
     end
     at = at + 7
+  elseif kind == 'back' then
+    if mine then
+      back = back + 1
+      redis.call('XADD', KEYS[4], '*', unpack(unpack_fields(ARGV[at + 5])))
+    end
+    at = at + 6
   else
     if mine then
       dead = dead + 1
@@ -64,4 +71,4 @@ if done > 0 then redis.call('HINCRBY', KEYS[7], 'done:' .. group, done) end
 if retried > 0 then redis.call('HINCRBY', KEYS[7], 'retried:' .. group, retried) end
 if dead > 0 then redis.call('HINCRBY', KEYS[7], 'dead:' .. group, dead) end
 if tonumber(ARGV[3]) > 0 then redis.call('HINCRBY', KEYS[7], 'busy:' .. group, ARGV[3]) end
-return done + retried + dead
+return done + retried + dead + back
