@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 RESYNC_SECONDS = 300.0
 """An unchanged pipeline is looked over this often."""
-LONGEST_BACKOFF_SECONDS = 15.0
+LONGEST_BACKOFF_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 FIGURES_SECONDS = 2.0
 """Status is written at most this often for the sake of figures alone."""

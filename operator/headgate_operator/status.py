@@ -200,10 +200,8 @@ def _dead_letters_present(scene: Scene) -> Verdict:
     if not counts:
         return Verdict(_FALSE, "None", "no event was given up")
     listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
-    keys = scene.reading.pipeline.keys
-    stream = keys.partition(0).dead(next(iter(counts)))
-    more = f" (and of {keys.partitions - 1} more partitions)" if keys.partitions > 1 else ""
-    return Verdict(_TRUE, "EventsGivenUp", f"{listed}; errors and events: `XRANGE {stream} - +`{more}")
+    look = f"headgate dead-letters --redis-url URL -p {scene.reading.pipeline} -b {next(iter(counts))}"
+    return Verdict(_TRUE, "EventsGivenUp", f"{listed}; see `{look}`")
 
 
 def _ready(scene: Scene, verdicts: dict[str, Verdict]) -> Verdict:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,6 +246,26 @@ async def test_replicas_start_at_the_minimum_and_belong_to_the_pilot(
     assert {branch: workers.desired for branch, workers in observed.items()} == {"idle": 4, "busy": 2}
 
 
+async def test_scale_in_makes_the_idle_pods_the_cheapest_to_delete(api_server, cluster, restarted, redis_url):
+    plane = restarted(cluster, redis_url)
+    given = manifest("priced", only={"scale": {"min": 3, "max": 3}})
+    findings = await plane.reconcile(applied(api_server, given))
+    (deployment,) = listed(api_server, "deployments", "priced")
+    for name in ("busy", "idle", "freed"):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
+        pod["metadata"]["labels"] = deployment["spec"]["template"]["metadata"]["labels"]
+        applied(api_server, pod | {"spec": deployment["spec"]["template"]["spec"]})
+    await plane.substrate.scale(findings.pipeline, "only", 2, {"busy": 7, "freed": 1, "gone": 3})
+    await plane.substrate.scale(findings.pipeline, "only", 1, {"busy": 5})
+    found = {pod["metadata"]["name"]: pod["metadata"] for pod in listed(api_server, "pods", "priced")}
+    costs = {
+        name: metadata.get("annotations", {}).get("controller.kubernetes.io/pod-deletion-cost")
+        for name, metadata in found.items()
+    }
+    assert costs == {"busy": "5", "idle": None, "freed": "0"}
+    assert replicas(api_server, "priced") == {"only": 1}
+
+
 async def test_a_branch_that_is_no_more_loses_its_deployment_and_its_groups(
     api_server, cluster, restarted, redis_url
 ):
@@ -305,24 +326,26 @@ def documented_rules() -> list[list[dict[str, Any]]]:
     return tables
 
 
-def kubeconfig_of_operator(server: ApiServer) -> Path:
+def kubeconfig_of_operator(server: ApiServer, *, everywhere: bool) -> Path:
     """A kubeconfig that may do what the documentation says the operator does, and nothing else."""
-    own = server.directory / "operator-kubeconfig"
+    name = "wide" if everywhere else "narrow"
+    own = server.directory / f"{name}-kubeconfig"
     if own.exists():
         return own
-    everywhere, here = documented_rules()
-    rbac, account = (
-        "rbac.authorization.k8s.io",
-        {"kind": "ServiceAccount", "name": "op", "namespace": "default"},
-    )
-    for kind, rules in (("ClusterRole", everywhere), ("Role", here)):
-        meta = {"name": "op"} | ({"namespace": "default"} if kind == "Role" else {})
-        base = {"apiVersion": f"{rbac}/v1", "metadata": meta}
+    group = "rbac.authorization.k8s.io"
+    account = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+    work, lease = documented_rules()
+    for role, kind, rules in (
+        (f"{name}-work", "ClusterRole" if everywhere else "Role", work),
+        (f"{name}-lease", "Role", lease),
+    ):
+        meta = {"name": role} | ({"namespace": "default"} if kind == "Role" else {})
+        base = {"apiVersion": f"{group}/v1", "metadata": meta}
         applied(server, base | {"kind": kind, "rules": rules})
-        binding = {"subjects": [account], "roleRef": {"apiGroup": rbac, "kind": kind, "name": "op"}}
+        binding = {"subjects": [account], "roleRef": {"apiGroup": group, "kind": kind, "name": role}}
         applied(server, base | {"kind": f"{kind}Binding"} | binding)
-    applied(server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "op"}})
-    token = server.kubectl("create", "token", "op")
+    applied(server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+    token = server.kubectl("create", "token", name)
     assert token.returncode == 0, token.stderr
     config = json.loads(server.kubeconfig.read_text())
     config["users"][0]["user"] = {"token": token.stdout.strip()}
@@ -333,13 +356,14 @@ def kubeconfig_of_operator(server: ApiServer) -> Path:
 class RunningOperator:
     """`headgate operator` as a process, with the documented rights."""
 
-    def __init__(self, server: ApiServer, redis_url: str, log: Path) -> None:
+    def __init__(self, server: ApiServer, redis_url: str, log: Path, namespace: str | None = None) -> None:
         self._log = log
-        kubeconfig = kubeconfig_of_operator(server)
+        kubeconfig = kubeconfig_of_operator(server, everywhere=namespace is None)
+        scope = ["--namespace", namespace] if namespace is not None else []
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "HEADGATE_REDIS_URL": redis_url}
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [HEADGATE, "operator", "--metrics-port", "0", "--health-port", "0"],
+                [HEADGATE, "operator", "--metrics-port", "0", "--health-port", "0", *scope],
                 env=environment,
                 stderr=sink,
             )
@@ -364,6 +388,11 @@ def operator(api_server, redis_url, tmp_path) -> Iterator[RunningOperator]:
         print((tmp_path / "operator.log").read_text())  # noqa: T201  # pytest shows it when the test fails
 
 
+def fetched(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
 def get(server: ApiServer, name: str) -> dict[str, Any]:
     done = server.kubectl("get", "fanoutpipeline", name, "-o", "json", "--show-managed-fields")
     return json.loads(done.stdout) if done.returncode == 0 else {}
@@ -380,8 +409,7 @@ def events(server: ApiServer, name: str) -> list[str]:
     return [item["reason"] for item in sorted(found, key=lambda item: item["eventTime"])]
 
 
-@pytest.mark.usefixtures("operator")
-def test_from_apply_to_delete(api_server, redis_url):
+def test_from_apply_to_delete(api_server, operator, redis_url):
     started = time.monotonic()
     applied(api_server, manifest("living"))
     eventually(lambda: condition(api_server, "living", "Ready") == "True/Ready")
@@ -396,6 +424,11 @@ def test_from_apply_to_delete(api_server, redis_url):
     time.sleep(5)
     after = (versions(api_server, "living"), get(api_server, "living")["metadata"]["resourceVersion"])
     assert after == before, "an idle pipeline is written to"
+
+    (ports,) = operator.told("serving")
+    assert fetched(ports["health_port"], "/healthz") == fetched(ports["health_port"], "/readyz") == "ok"
+    backlog = 'headgate_branch_backlog_events{branch="transcode",namespace="default",pipeline="living"} 0.0'
+    assert backlog in fetched(ports["metrics_port"], "/metrics").splitlines()
 
     assert events(api_server, "living") == ["Ready"]
     with redis.Redis.from_url(redis_url) as server:
@@ -457,3 +490,19 @@ def test_the_second_operator_leads_as_soon_as_the_first_stops(api_server, operat
         assert time.monotonic() - stopped < 5
     finally:
         assert second.stop() == 0
+
+
+def test_an_operator_of_one_namespace_needs_no_right_beyond_it(api_server, redis_url, tmp_path):
+    assert api_server.kubectl("create", "namespace", "elsewhere").returncode == 0
+    other = manifest("foreign")
+    other["metadata"]["namespace"] = "elsewhere"
+    applied(api_server, other)
+    applied(api_server, manifest("local"))
+    running = RunningOperator(api_server, redis_url, tmp_path / "operator.log", namespace="default")
+    try:
+        eventually(lambda: condition(api_server, "local", "Ready") == "True/Ready")
+        assert api_server.kubectl("delete", "fanoutpipeline", "local", "--timeout=30s").returncode == 0
+        untouched = api_server.kubectl("-n", "elsewhere", "get", "fanoutpipeline", "foreign", "-o", "json")
+        assert "finalizers" not in json.loads(untouched.stdout)["metadata"]
+    finally:
+        assert running.stop() == 0

@@ -100,7 +100,7 @@ def _container(pipeline: Pipeline, branch: BranchSpec, redis: RedisSource) -> Ma
             "capabilities": {"drop": ["ALL"]},
         },
         # Start-up imports the handler's module, which may take a while; after it, readiness is wanted at once.
-        "startupProbe": _probe("/healthz", period=1, failures=120),
+        "startupProbe": _probe("/healthz", period=1, failures=120, delay=2),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "readinessProbe": _probe("/readyz", period=2, failures=3),
     } | {name: value for name, value in optional.items() if value}
@@ -125,13 +125,13 @@ def _needs_tmp(pod: PodSpec) -> bool:
     return all(mount.mount_path.rstrip("/") != "/tmp" for mount in pod.volume_mounts)  # noqa: S108
 
 
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
+def _probe(path: str, *, period: int, failures: int, delay: int = 0) -> Manifest:
     return {
         "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
-    }
+    } | ({"initialDelaySeconds": delay} if delay else {})
 
 
 def _dump(models: Sequence[BaseModel]) -> list[Manifest]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import json
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from headgate_operator.api import KIND
-from headgate_operator.cluster import FIELD_MANAGER, ClusterError, NotFoundError
+from headgate_operator.cluster import ClusterError, NotFoundError
 from headgate_operator.manifests import (
     BRANCH_LABEL,
     PIPELINE_LABEL,
@@ -31,6 +28,7 @@ from headgate_operator.manifests import (
 )
 from headgate_operator.problem import Problem
 from headgate_operator.substrates import Workers
+from headgate_operator.substrates.ownership import controller, digest, is_leftover, ours, with_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,9 +130,9 @@ class KubernetesSubstrate:
             for branch, manifest in wanted.deployments.items():
                 name = manifest["metadata"]["name"]
                 live = found.pop(name, None) or await self._unlabelled(manifest)
-                writes += await self._ensure(pipeline, _with_replicas(pipeline, branch, manifest, live), live)
+                writes += await self._ensure(pipeline, with_replicas(pipeline, branch, manifest, live), live)
             for leftover in found.values():
-                if _controller(leftover).get("uid") == pipeline.uid:
+                if controller(leftover).get("uid") == pipeline.uid:
                     await self._delete(leftover)
                     writes += 1
         return writes
@@ -177,7 +175,7 @@ class KubernetesSubstrate:
         key = (pipeline.namespace, pipeline.name)
         async with self._locks[key]:
             for deployment in (await self._deployments(pipeline)).values():
-                if _controller(deployment).get("uid") == pipeline.uid:
+                if controller(deployment).get("uid") == pipeline.uid:
                     await self._delete(deployment)
         deadline = time.monotonic() + STOPPING_SECONDS
         while await self._pods(pipeline):
@@ -211,40 +209,24 @@ class KubernetesSubstrate:
             return self._applied.pop(key, None) is not None
         self._remember(deployment)
         applied = self._applied.get(key)
-        return applied is None or applied.found != _digest(_ours(deployment))
+        return applied is None or applied.found != digest(ours(deployment))
 
     async def _ensure(self, pipeline: Pipeline, manifest: Manifest, live: Manifest | None) -> int:
         """Applies one object if anything about it is not as wanted; returns the number of writes that changed it."""
         key = _key(manifest)
         writes = 0
-        if live is not None and await self._is_leftover(pipeline, live):
+        if live is not None and is_leftover(pipeline, live):
             await self._delete(live)
             live, writes = None, 1
-        wanted = _digest(manifest | {"spec": {**manifest.get("spec", {}), "replicas": None}})
-        if live is not None and self._applied.get(key) == _Applied(wanted, _digest(_ours(live))):
+        wanted = digest(manifest | {"spec": {**manifest.get("spec", {}), "replicas": None}})
+        if live is not None and self._applied.get(key) == _Applied(wanted, digest(ours(live))):
             return writes
         result = await self._cluster.apply(manifest)
-        self._applied[key] = _Applied(wanted, _digest(_ours(result)))
+        self._applied[key] = _Applied(wanted, digest(ours(result)))
         if result["kind"] == "Deployment":
             self._remember(result)
         changed = live is None or live["metadata"]["resourceVersion"] != result["metadata"]["resourceVersion"]
         return writes + changed
-
-    async def _is_leftover(self, pipeline: Pipeline, live: Manifest) -> bool:
-        """Whether an object is of a deleted pipeline of the same name; raises Problem when it is somebody else's."""
-        owner, labels = _controller(live), live["metadata"].get("labels", {})
-        if owner.get("uid") == pipeline.uid:
-            return False
-        if not owner and labels.get(PIPELINE_LABEL) == pipeline.name:
-            return False  # orphaned on purpose (kubectl delete --cascade=orphan): adopted again
-        if owner.get("kind") == KIND and owner.get("name") == pipeline.name:
-            return True
-        whose = f"{owner['kind']} {owner['name']}" if owner else "nobody"
-        kind, name = live["kind"], live["metadata"]["name"]
-        raise Problem(
-            "NameTaken",
-            f"{kind} {name} exists and belongs to {whose}: rename the pipeline or the branch, or delete that {kind}",
-        )
 
     async def _deployments(self, pipeline: Pipeline) -> dict[str, Manifest]:
         found = await self._cluster.list("apps/v1", "Deployment", pipeline.namespace, selector(pipeline.name))
@@ -316,51 +298,6 @@ class KubernetesSubstrate:
         )
 
 
-def _with_replicas(pipeline: Pipeline, branch: str, manifest: Manifest, live: Manifest | None) -> Manifest:
-    """The manifest, with replicas only for as long as nobody but this field manager has set them.
-
-    A new Deployment starts at the branch's minimum (Kubernetes would start one). Left out of the next apply, a field
-    that nobody else owns would fall back to its default; from the pilot's first patch on it is the pilot's.
-    """
-    if live is None:
-        replicas = pipeline.branch(branch).scale.min
-    elif _owns_replicas(live):
-        replicas = live["spec"]["replicas"]
-    else:
-        return manifest
-    return manifest | {"spec": manifest["spec"] | {"replicas": replicas}}
-
-
-def _owns_replicas(live: Manifest) -> bool:
-    return any(
-        entry.get("manager") == FIELD_MANAGER
-        and entry.get("operation") == "Apply"
-        and "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
-        for entry in live["metadata"].get("managedFields", ())
-    )
-
-
-def _controller(live: Manifest) -> Mapping[str, str]:
-    owners: list[dict[str, str]] = live["metadata"].get("ownerReferences", [])
-    return next((owner for owner in owners if owner.get("controller")), {})
-
-
 def _key(manifest: Manifest) -> _ObjectKey:
     metadata = manifest["metadata"]
     return _ObjectKey(manifest["kind"], metadata["namespace"], metadata["name"])
-
-
-def _ours(live: Manifest) -> Manifest:
-    """What of a live object nobody but the operator should change; replicas and status come and go."""
-    metadata = live["metadata"]
-    return {
-        "labels": metadata.get("labels"),
-        "owners": metadata.get("ownerReferences"),
-        "spec": {name: value for name, value in live.get("spec", {}).items() if name != "replicas"},
-        "data": live.get("data"),
-        "token": live.get("automountServiceAccountToken"),
-    }
-
-
-def _digest(value: Manifest) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
