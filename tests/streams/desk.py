@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.contract import BranchContract, JoinContract, RetryContract
 from headgate.event import NewEvent
-from headgate.streams import PipelineKeys, PipelineMeasurement, Publisher, ensure_groups, measure
+from headgate.streams import (
+    BranchMeasurement,
+    PipelineKeys,
+    PipelineMeasurement,
+    Publisher,
+    ensure_groups,
+    measure,
+)
 from headgate.streams.consumer import Consumer
 from headgate.streams.outcome import Delivery, Kind, Outcome
 from headgate.streams.wire import Wires
@@ -41,10 +48,9 @@ class Desk:
             namespace="test",
             pipeline="canal",
             branch=branch,
-            function="streams.effects:act",
             partitions=self.keys.partitions,
             join=self.join,
-            **settings,
+            **{"function": "streams.effects:act", **settings},
         )
 
     async def consumer(
@@ -80,6 +86,15 @@ class Desk:
         async for name in self.server.scan("*"):
             found[name] = await self.server.execute(name.decode(), "DUMP", name)
         return found
+
+    async def settled(self, branch: str = "a", events: int = 0) -> BranchMeasurement:
+        """A branch's figures once it has settled at least `events` and nothing is left to do."""
+
+        async def figures() -> BranchMeasurement | None:
+            found = (await self.measured()).branches[branch]
+            return found if found.backlog == 0 and found.settled >= events else None
+
+        return await eventually(figures, f"branch {branch} settled")  # type: ignore[no-any-return]
 
     async def command(self, key: str, *command: str | int) -> Any:
         """One command on the node of a key."""

@@ -18,6 +18,10 @@ class HandlerCrashedError(Exception):
     """The process a handler ran in died: a signal, an exit, or out of memory."""
 
 
+class RemoteError(Exception):
+    """What a handler raised in its process: the exception's type and text, as one line."""
+
+
 class Handler(Protocol):
     """One event at a time in each of `concurrency` slots."""
 

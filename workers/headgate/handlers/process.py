@@ -10,7 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from headgate.errors import PermanentError
-from headgate.handlers.base import HandlerCrashedError
+from headgate.event import InvalidEventError
+from headgate.handlers.base import HandlerCrashedError, RemoteError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 # A fork server is started once, clean of this process's threads and loop, and forks quickly from then on.
 _CONTEXT = multiprocessing.get_context("forkserver")
-
-
-class RemoteError(Exception):
-    """What a handler raised in its process: the exception's type and text, as one line."""
 
 
 class Child:
@@ -50,8 +47,12 @@ class Child:
         descriptor = self._link.fileno()
         loop.add_reader(descriptor, _resolve, readable)
         try:
-            self._link.send(event)
-            await readable
+            try:
+                self._link.send(event)
+                await readable
+            finally:
+                # Before the descriptor is closed: another thread may open one of the same number at once.
+                loop.remove_reader(descriptor)
             kind, value = self._link.recv()
         except asyncio.CancelledError:
             self.kill()
@@ -62,8 +63,6 @@ class Child:
             how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
             self.kill()
             raise HandlerCrashedError(f"the handler's process ended {how}") from error
-        finally:
-            loop.remove_reader(descriptor)
         if kind == "result":
             return value
         raise PermanentError(value) if kind == "permanent" else RemoteError(value)
@@ -101,11 +100,12 @@ def _serve(path: str, link: Connection) -> None:
             return
         try:
             answer = ("result", function(event))
-        except PermanentError as error:
+        except (PermanentError, InvalidEventError) as error:
             answer = ("permanent", str(error))
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
             answer = ("error", f"{type(error).__name__}: {error}")
         try:
             link.send(answer)
-        except (TypeError, AttributeError, ValueError) as error:
-            link.send(("error", f"the result cannot be passed between processes: {error!r}"))
+        except Exception as error:  # noqa: BLE001 - pickle raises what it likes
+            # No retry mends it, and what cannot be passed on is no JSON either.
+            link.send(("permanent", f"the handler's result cannot be passed between processes: {error!r}"))

@@ -1,7 +1,8 @@
 """Handlers written in Python: `module:function`, run on the loop, in threads or in processes of their own.
 
-An async function runs on the worker's event loop. A plain one runs in a thread (which nothing can interrupt: on its
-time-out the event is retried in another thread while this one goes on) or in a process of its slot, which a time-out ends for real.
+An async function runs on the worker's event loop. A plain one runs in a thread of its slot (which
+nothing can interrupt: on its time-out it is left to itself, and the event is tried again in another) or in a process of
+its slot, which a time-out ends for real.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class LoopHandler:
 
 
 class ThreadHandler:
-    """A plain function in threads, one a slot, started when the slot is first used and again when one was left behind."""
+    """A plain function in threads, one a slot, started when it is first used and again when one was left behind."""
 
     def __init__(self, function: Callable[[Event], Any], concurrency: int) -> None:
         self._function = function

@@ -12,10 +12,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from headgate.errors import PermanentError
-from headgate.event import encode_data
+from headgate.event import InvalidEventError, encode_data
+from headgate.handlers.base import RemoteError
 from headgate.streams.outcome import Delivery, Kind, Outcome
 
 if TYPE_CHECKING:
@@ -126,20 +125,25 @@ class Runners:
 
     async def _handle(self, slot: Slot, delivery: Delivery) -> Outcome:
         if delivery.invalid is not None:
-            return Outcome(delivery, Kind.DEAD, delivery.invalid.encode())
+            return Outcome(delivery, Kind.DEAD, delivery.invalid.encode(errors="backslashreplace"))
+        task = slot.task
         try:
             result: Any = await self._handler(slot.number, delivery.event)
         except asyncio.CancelledError:
-            if not slot.timed_out:
+            if slot.timed_out:
+                return Outcome(delivery, Kind.RETRY, f"timed out after {self._timeout:g} s".encode())
+            if task is None or task.cancelling():
                 raise
-            slot.timed_out = False
-            if slot.task is not None:
-                slot.task.uncancel()
-            return Outcome(delivery, Kind.RETRY, f"timed out after {self._timeout:g} s".encode())
-        except PermanentError as error:
-            return Outcome(delivery, Kind.DEAD, str(error).encode() or b"PermanentError")
+            return Outcome(delivery, Kind.RETRY, b"CancelledError: what the handler awaited was cancelled")
+        except (PermanentError, InvalidEventError) as error:
+            return Outcome(delivery, Kind.DEAD, _text(error) or b"PermanentError")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its event's outcome
-            return Outcome(delivery, Kind.RETRY, _describe(error).encode())
+            return Outcome(delivery, Kind.RETRY, _describe(error))
+        finally:
+            # Also when the handler did not heed it: the next event's handler was not cancelled.
+            if slot.timed_out and task is not None:
+                slot.timed_out = False
+                task.uncancel()
         return Outcome(delivery, Kind.DONE) if result is None else _done(delivery, result)
 
     async def _watch(self) -> None:
@@ -153,15 +157,26 @@ class Runners:
                     slot.task.cancel()
 
 
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _text(error: BaseException) -> bytes:
+    """What an exception says, whatever it says it in."""
+    try:
+        return str(error).encode(errors="backslashreplace")
+    except Exception:  # noqa: BLE001 - its __str__ is the handler's code
+        return b""
+
+
+def _describe(error: BaseException) -> bytes:
+    if isinstance(error, RemoteError):
+        return _text(error)
+    name, said = type(error).__name__.encode(errors="backslashreplace"), _text(error)
+    return name + b": " + said if said else name
 
 
 def _done(delivery: Delivery, result: Any) -> Outcome:
     try:
         return Outcome(delivery, Kind.DONE, encode_data(result))
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+    except Exception as error:  # noqa: BLE001 - a type, a number too long, a circle
         # No retry mends a result that is no JSON.
         return Outcome(
-            delivery, Kind.DEAD, f"the handler's result is nothing JSON can carry: {error}".encode()
+            delivery, Kind.DEAD, b"the handler's result is nothing JSON can carry: " + _text(error)
         )
