@@ -44,6 +44,7 @@ async def serving(port: int, routes: Mapping[str, Route]) -> AsyncIterator[int]:
     await runner.setup()
     try:
         await web.TCPSite(runner, port=port).start()
-        yield runner.addresses[0][1]
+        # Any free port is another one for IPv4 and for IPv6.
+        yield min(runner.addresses, key=lambda address: ":" in address[0])[1]
     finally:
         await runner.cleanup()
