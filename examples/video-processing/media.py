@@ -1,7 +1,7 @@
 """Reading and writing media with PyAV: what a video is, a still of it, a smaller copy of it, a test pattern.
 
-Everything is written beside its final name first and renamed when whole, so a file that is there is complete,
-and writing it again, by a retry or by another worker at the same time, only replaces it with its equal.
+Everything is written beside its final name first and gets that name when whole, so a file that is there is
+complete. The first to finish wins and its file stays: an encoder may give other bytes the next time.
 """
 
 from __future__ import annotations
@@ -80,8 +80,15 @@ def fit(width: int, height: int, longest: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def write_still(source: Path, target: Path, longest: int) -> tuple[int, int]:
-    """Writes the frame in the middle of `source` as a JPEG; returns its width and height in pixels."""
+def size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of a video or picture."""
+    with av.open(str(path)) as container:
+        stream = video_stream(container)
+        return stream.width, stream.height
+
+
+def write_still(source: Path, target: Path, longest: int) -> None:
+    """Writes the frame in the middle of `source` as a JPEG, unless it is there."""
     with av.open(str(source)) as container:
         stream = video_stream(container)
         middle = _seconds(container, stream) / 2
@@ -93,14 +100,13 @@ def write_still(source: Path, target: Path, longest: int) -> tuple[int, int]:
     if still is None:
         raise av.error.InvalidDataError(0, "it has no frame", str(source))
     width, height = fit(still.width, still.height, longest)
-    with replacing(target) as unfinished:
+    with appearing(target) as unfinished:
         still.reformat(width=width, height=height, format="yuvj420p").save(str(unfinished))
-    return width, height
 
 
-def write_smaller(source: Path, target: Path, longest: int) -> tuple[int, int]:
-    """Writes `source` as H.264 in MP4, every frame at its own time; returns width and height in pixels."""
-    with av.open(str(source)) as container, replacing(target) as unfinished:
+def write_smaller(source: Path, target: Path, longest: int) -> None:
+    """Writes `source` as H.264 in MP4, every frame at its own time, unless it is there."""
+    with av.open(str(source)) as container, appearing(target) as unfinished:
         stream = video_stream(container)
         width, height = fit(stream.width, stream.height, longest)
         with av.open(str(unfinished), "w", options={"movflags": "+faststart"}) as out:
@@ -116,12 +122,11 @@ def write_smaller(source: Path, target: Path, longest: int) -> tuple[int, int]:
             for frame in container.decode(stream):
                 out.mux(encoded.encode(_plain(frame.reformat(width=width, height=height, format="yuv420p"))))
             out.mux(encoded.encode(None))
-    return width, height
 
 
 def write_pattern(target: Path, pattern: Pattern) -> None:
     """Encodes a moving test pattern."""
-    with replacing(target) as unfinished, av.open(str(unfinished), "w") as out:
+    with appearing(target) as unfinished, av.open(str(unfinished), "w") as out:
         stream = out.add_stream(pattern.encoder, rate=pattern.rate, options=QUICK[pattern.encoder])
         stream.width, stream.height, stream.pix_fmt = pattern.width, pattern.height, "yuv420p"
         stream.codec_context.thread_count = 1
@@ -132,13 +137,15 @@ def write_pattern(target: Path, pattern: Pattern) -> None:
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A name beside `target` to write to; renamed to `target` when the block ends well, removed otherwise."""
+def appearing(target: Path) -> Iterator[Path]:
+    """A name beside `target` to write to; becomes `target` when the block ends well and nothing else has."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
     try:
         yield unfinished
-        unfinished.replace(target)
+        # A hard link, unlike a rename, never replaces what another attempt has answered with.
+        with contextlib.suppress(FileExistsError):
+            target.hardlink_to(unfinished)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
 """The video pipeline's handlers, and the uploads it is shown with.
 
 An event names its video by a path in the media folder, `{"video": "uploads/<id>.mp4"}`; bodies never pass
-through the streams. Each handler writes one file, named after the event's id: doing it twice leaves one file
-and one answer.
+through the streams. Each handler writes one file, named after the event's id: doing it twice, even at the same
+time, leaves one file and gives one answer.
 """
 
 from __future__ import annotations
@@ -89,16 +89,18 @@ def _made(
     event: Event,
     subfolder: str,
     suffix: str,
-    write: Callable[[Path, Path, int], tuple[int, int]],
+    write: Callable[[Path, Path, int], None],
     longest: int,
 ) -> dict[str, Any]:
     video = _video(event)
     name = f"{subfolder}/{quote(event.id, safe='')}{suffix}"
     target = media_folder() / name
     try:
-        width, height = write(video, target, longest)
+        if not target.exists():
+            write(video, target, longest)
     except av.error.InvalidDataError as error:
         raise PermanentError(f"{video}: no video can be read from it ({error}); upload it again") from error
+    width, height = media.size(target)
     return {"file": name, "width": width, "height": height, "bytes": target.stat().st_size}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_handling_an_upload_again_gives_the_same_answer_and_the_same_files(examp
     assert joined(example, upload) == first
     assert {path: path.read_bytes() for path in example.folder.rglob("*") if path.is_file()} == files
     assert len(files) == 3  # the upload, its thumbnail, its transcode; nothing unfinished lies about
+
+
+@pytest.mark.parametrize("branch", ["thumbnail", "transcode"])
+def test_attempts_at_the_same_time_agree_on_one_file(example: Example, branch: str) -> None:
+    event = as_delivered(next(example.videos.uploads(3)))
+    with ThreadPoolExecutor(4) as threads:
+        results = [
+            each.result()
+            for each in [threads.submit(getattr(example.videos, branch), event) for _ in range(4)]
+        ]
+    assert results == [results[0]] * 4
+    assert (example.folder / results[0]["file"]).stat().st_size == results[0]["bytes"]
+    assert len([path for path in example.folder.rglob("*") if path.is_file()]) == 2
 
 
 def test_a_thumbnail_is_a_jpeg_that_others_can_read(example: Example) -> None:
@@ -183,6 +197,7 @@ def test_the_check_finds_a_transcode_that_lost_frames(example: Example) -> None:
     upload = next(example.videos.uploads(3))
     record = joined(example, upload)
     copy = example.folder / record.results["transcode"]["file"]
+    copy.unlink()
     example.media.write_pattern(copy, example.media.Pattern(".mp4", "libx264", 320, 180, Fraction(24), 1))
     faults = list(example.check.faults_of(record, example.folder / upload.data["video"], example.folder))
     assert "transcode has 24 frames, the upload 48" in faults
