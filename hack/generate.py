@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dashboard import dashboard
 from headgate_operator.crd import crd_yaml
+from metrics import metrics
 from reference import reference
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ FILES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("charts/headgate/files/fanoutpipelines.headgate.dev.yaml", crd_yaml),
     ("charts/headgate/dashboards/headgate.json", dashboard),
     ("docs/reference/fanoutpipeline.md", reference),
+    ("docs/reference/metrics.md", metrics),
 )
 
 

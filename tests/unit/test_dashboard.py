@@ -10,9 +10,7 @@ import subprocess
 import pytest
 
 from dashboard import GRID_WIDTH, ROWS, dashboard, queries
-from headgate.contract import BranchContract
-from headgate.worker.metrics import WorkerMetrics
-from headgate_operator.metrics import ReadingsCollector
+from metrics import operator_families, worker_families
 
 PANELS = [panel for row in ROWS for panel in row.panels]
 
@@ -22,13 +20,9 @@ SERIES_OF = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_
 
 def exposed_series() -> dict[str, set[str]]:
     """Every series the operator and the workers expose, with its labels."""
-    contract = BranchContract(
-        namespace="default", pipeline="videos", branch="thumbnail", function="videos:thumbnail"
-    )
-    families = (*ReadingsCollector(lambda: ()).collect(), *WorkerMetrics(contract, lambda: 0).collect())
     return {
         family.name + suffix: {*family._labelnames, *(["le"] if suffix == "_bucket" else [])}
-        for family in families
+        for family in (*operator_families(), *worker_families())
         for suffix in SERIES_OF[family.type]
     }
 
