@@ -42,11 +42,11 @@ class Workers:
     url: str
     started: list[WorkerProcess] = field(default_factory=list)
 
-    def start(self, contract: BranchContract, name: str = "") -> WorkerProcess:
-        """A worker of a branch, ready to read."""
-        worker = WorkerProcess(self, contract, name or f"w{len(self.started) + 1}")
+    def start(self, contract: BranchContract, wait_for: str = "worker.enlisted") -> WorkerProcess:
+        """A worker of a branch that has said a word; by then it is ready to read."""
+        worker = WorkerProcess(self, contract, f"w{len(self.started) + 1}")
         self.started.append(worker)
-        worker.wait_for("worker.enlisted")
+        worker.wait_for(wait_for)
         return worker
 
     @property

@@ -18,7 +18,7 @@ _SMOOTHING = 0.2
 
 
 class Intake:
-    """Counts what is held; knows each delivery by (stream, entry), a set a partition."""
+    """Counts what is held; knows each delivery by (stream, entry), a mapping a partition."""
 
     def __init__(self, concurrency: int, partitions: int) -> None:
         self._concurrency = concurrency
@@ -27,7 +27,7 @@ class Intake:
         self._held = 0
         self._room = asyncio.Event()
         self._room.set()
-        self.known: tuple[set[tuple[int, bytes]], ...] = tuple(set() for _ in range(partitions))
+        self.known: tuple[dict[tuple[int, bytes], Delivery], ...] = tuple({} for _ in range(partitions))
 
     @property
     def held(self) -> int:
@@ -50,13 +50,24 @@ class Intake:
         """These were read."""
         self._held += len(deliveries)
         for delivery in deliveries:
-            self.known[delivery.event.partition].add((delivery.stream, delivery.entry))
+            self.known[delivery.event.partition][delivery.stream, delivery.entry] = delivery
+
+    def adopt(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those not held yet. What is held already, under a lease that was lost, goes on under the new one."""
+        new: list[Delivery] = []
+        for delivery in deliveries:
+            held = self.known[delivery.event.partition].get((delivery.stream, delivery.entry))
+            if held is None:
+                new.append(delivery)
+            else:
+                held.lease = delivery.lease
+        return new
 
     def give(self, deliveries: list[Delivery]) -> None:
         """These are settled, or another's now."""
         self._held -= len(deliveries)
         for delivery in deliveries:
-            self.known[delivery.event.partition].discard((delivery.stream, delivery.entry))
+            self.known[delivery.event.partition].pop((delivery.stream, delivery.entry), None)
         if self._held < self._limit:
             self._room.set()
 

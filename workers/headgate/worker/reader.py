@@ -39,7 +39,7 @@ class Reader:
         intake: Intake,
         accept: Callable[[list[Delivery]], None],
     ) -> None:
-        self._consumers = consumers
+        self.consumers = consumers
         self._waiter = waiter
         self._intake = intake
         self._accept = accept
@@ -64,13 +64,13 @@ class Reader:
         """One look at every partition, from another one first each time; ends early when there is no room left."""
         self._turn += 1
         share = self._turn % _SHARE_EVERY == 0
-        count = len(self._consumers)
+        count = len(self.consumers)
         self._due_ms, self._held = -1, 0
         taken = 0
         for step in range(count):
             if taken >= free:
                 break
-            consumer = self._consumers[(self._first + step) % count]
+            consumer = self.consumers[(self._first + step) % count]
             room = max(1, (free - taken) // (count - step))
             deliveries = [] if share else await self._read_plain(consumer, room)
             deliveries = deliveries or await self._read(consumer, min(room, BATCH), share=share)
@@ -113,7 +113,7 @@ class Reader:
         looked = time.monotonic()
         block = _IDLE_SECONDS if self._due_ms < 0 else min(_IDLE_SECONDS, self._due_ms / 1000)
         while True:
-            count = max(1, min(_WAIT_COUNT, self._intake.free // len(self._consumers)))
+            count = max(1, min(_WAIT_COUNT, self._intake.free // len(self.consumers)))
             found = await self._waiter.wait(count, int(block * 1000), self._held)
             if not found:
                 return

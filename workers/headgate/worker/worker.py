@@ -64,6 +64,7 @@ class Worker:
             Reader(group, waiter, self._intake, self._accept)
             for group, waiter in zip(groups, self._waiters, strict=True)
         ]
+        self._suspect: set[Reader] = set()
         self._draining = asyncio.Event()
         self._enlisting = asyncio.Lock()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -127,6 +128,8 @@ class Worker:
         while True:
             try:
                 await self._enlist()
+                if reader in self._suspect:
+                    await self._recover(reader)
                 await reader.turn()
                 failures = 0
             except (StreamsError, OSError) as error:
@@ -135,22 +138,27 @@ class Worker:
                 log.warning("read.waiting", error=str(error), again_in_seconds=wait)
                 failures += 1
                 await asyncio.sleep(wait)
-                await self._after_failure(error)
+                await self._after_failure(reader, error)
 
-    async def _after_failure(self, error: Exception) -> None:
-        """Makes good what a failed read may have lost: a reply on its way to us, or the lease itself."""
-        try:
-            if isinstance(error, LeaseLostError | NotProvisionedError):
-                self._forget_lease()
-                return
-            await self._server.rediscover()
-            for consumer in self._consumers:
-                if consumer.lease:
-                    self._accept_new(await consumer.recover(self._intake.known[consumer.partition]))
-        except (LeaseLostError, NotProvisionedError):
+    async def _after_failure(self, reader: Reader, error: Exception) -> None:
+        if isinstance(error, LeaseLostError | NotProvisionedError):
             self._forget_lease()
+            return
+        self._suspect.add(reader)
+        try:
+            await self._server.rediscover()
         except StreamsError as again:
-            log.warning("read.not_recovered", error=str(again))
+            log.warning("read.not_rediscovered", error=str(again))
+
+    async def _recover(self, reader: Reader) -> None:
+        """Makes good what a broken connection may have lost: deliveries or claims whose reply never came.
+
+        Only between two turns of their reader, so that what it waits for is not taken for lost.
+        """
+        for consumer in reader.consumers:
+            if consumer.lease:
+                self._accept_new(await consumer.recover(self._intake.known[consumer.partition]))
+        self._suspect.discard(reader)
 
     async def _enlist(self) -> None:
         """Takes a lease where there is none; one name on every partition."""
@@ -185,9 +193,11 @@ class Worker:
                 self._forget_lease()
             except TimeoutError:
                 log.warning("beat.unanswered", seconds=_SILENT_SECONDS)
+                self._suspect.update(self._readers)
                 self._wires.close()
             except (StreamsError, OSError) as error:
                 log.warning("beat.unavailable", error=str(error))
+                self._suspect.update(self._readers)
             for waiter in self._waiters:
                 waiter.close_if_silent(_SILENT_SECONDS)
             self.alive_at = time.monotonic()
@@ -210,8 +220,7 @@ class Worker:
 
     def _accept_new(self, deliveries: list[Delivery]) -> None:
         """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker."""
-        known = self._intake.known
-        new = [each for each in deliveries if (each.stream, each.entry) not in known[each.event.partition]]
+        new = self._intake.adopt(deliveries)
         for delivery in new:
             attempt = delivery.event.attempt
             if attempt > self.contract.retry.max_attempts:

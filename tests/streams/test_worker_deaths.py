@@ -1,0 +1,145 @@
+"""A real worker that is killed, frozen or retired: nothing is lost, and nothing takes effect twice."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headgate.contract import Executor, JoinContract
+from headgate.event import NewEvent
+from headgate.join import read_records
+from headgate.streams import Server, read_dead_letters, retire
+from streams.desk import QUICK, desk
+from streams.workers import workers_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JOIN = JoinContract(branches=("a", "b"), timeout_seconds=600)
+
+
+@pytest.fixture
+async def valkey(valkey_url: str):
+    server = Server.connect(valkey_url)
+    yield server
+    await server.aclose()
+
+
+async def test_a_worker_killed_mid_handler_loses_and_doubles_nothing(server: Server, tmp_path: Path) -> None:
+    count = 60
+    async with desk(server, ("a", "b"), partitions=2, join=JOIN) as canal:
+        with workers_in(tmp_path, server.url) as workers:
+            of_a = canal.contract("a", concurrency=4, claim_after_seconds=1, retry=QUICK)
+            victim = workers.start(of_a)
+            workers.start(canal.contract("b", claim_after_seconds=1))
+            await canal.publish(
+                *(
+                    NewEvent(id=f"e{n}", data={"do": "hold" if n % 5 == 0 else "return", "result": n})
+                    for n in range(count)
+                )
+            )
+            workers.wait(lambda: len(workers.effects("begin")) > 20, "handlers under way")
+            victim.kill()
+            heir = workers.start(of_a)
+            workers.release()
+            a, b = await canal.settled("a", count), await canal.settled("b", count)
+            assert heir.said("worker.claimed")
+        records = await read_records(server, canal.keys)
+        figures = await canal.measured()
+    assert (a.done, b.done, a.dead + b.dead) == (count, count, 0)
+    assert sorted(record.id for record in records) == sorted(f"e{n}" for n in range(count))
+    assert all(record.results == {"a": int(record.id[1:]), "b": int(record.id[1:])} for record in records)
+    assert (figures.joined, figures.partial, figures.open_joins) == (count, 0, 0)
+
+
+async def test_a_worker_frozen_past_its_lease_is_fenced_and_works_on_under_a_new_one(
+    server: Server, tmp_path: Path
+) -> None:
+    async with desk(server, ("a", "b"), join=JOIN) as canal:
+        with workers_in(tmp_path, server.url) as workers:
+            of_a = canal.contract("a", concurrency=2, claim_after_seconds=1, retry=QUICK)
+            frozen = workers.start(of_a)
+            workers.start(canal.contract("b"))
+            await canal.publish(
+                *(NewEvent(id=f"held{n}", data={"do": "hold", "result": 1}) for n in range(2))
+            )
+            workers.wait(lambda: len(workers.effects("begin")) >= 4, "handlers of both branches")
+            frozen.signal(signal.SIGSTOP)
+            heir = workers.start(of_a)
+            workers.wait(lambda: heir.said("worker.claimed"), "the claim")
+            workers.release()
+            first = await canal.settled("a", 2)
+            frozen.signal(signal.SIGCONT)
+            frozen.wait_for("worker.enlisted", 2)
+            heir.terminate()
+            assert heir.wait_ended() == 0
+            await canal.publish(NewEvent(id="after", data={"do": "return"}))
+            second = await canal.settled("a", 3)
+            await canal.settled("b", 3)
+            frozen.terminate()
+            assert frozen.wait_ended() == 0
+        records = await read_records(server, canal.keys)
+    assert (first.done, second.done, second.dead, second.retried) == (2, 3, 0, 0)
+    assert sorted(record.id for record in records) == ["after", "held0", "held1"]
+
+
+async def test_a_worker_whose_lease_was_ended_while_it_handles_still_settles_what_it_claims_back(
+    valkey: Server, tmp_path: Path
+) -> None:
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            worker = workers.start(canal.contract(claim_after_seconds=1))
+            await canal.publish(*({"do": "hold"} for _ in range(3)))
+            workers.wait(lambda: len(workers.effects("begin")) == 3, "three handlers")
+            await retire(valkey, canal.keys, "a", worker.name)
+            worker.wait_for("worker.enlisted", 2)
+            worker.wait_for("worker.claimed")
+            workers.release()
+            figures = await canal.settled(events=3)
+            began = workers.count("begin")
+    assert figures.done == 3
+    assert set(began.values()) == {1}, "what it holds again is not handled again"
+
+
+async def test_an_event_that_ends_every_worker_it_is_given_to_is_dead_lettered(
+    valkey: Server, tmp_path: Path
+) -> None:
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            contract = canal.contract(claim_after_seconds=1, retry=QUICK, concurrency=1)
+            await canal.publish(NewEvent(id="poison", data={"do": "hold"}))
+            for attempt in (1, 2, 3):
+                worker = workers.start(contract)
+                workers.wait(lambda n=attempt: len(workers.effects("begin")) == n, f"attempt {attempt}")
+                worker.kill()
+                await retire(valkey, canal.keys, "a", worker.name)
+            workers.start(contract)
+            await canal.settled(events=1)
+            assert workers.count("begin") == {"poison": 3}
+        (letter,) = await read_dead_letters(valkey, canal.keys, "a")
+    assert letter.id == "poison"
+    assert "never settled" in letter.error
+
+
+async def test_the_processes_of_a_killed_worker_do_not_outlive_it(valkey: Server, tmp_path: Path) -> None:
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            worker = workers.start(
+                canal.contract(function="streams.effects:act_plain", executor=Executor.PROCESSES)
+            )
+            await canal.publish({"do": "hang"})
+            workers.wait(lambda: workers.effects("begin"), "the handler")
+            (effect,) = workers.effects("begin")
+            assert effect.pid != worker.pid
+            worker.signal(signal.SIGKILL)
+            workers.wait(lambda: not is_running(effect.pid), "the process's end")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - no path to build
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
