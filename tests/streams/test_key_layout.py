@@ -60,10 +60,15 @@ def test_four_partitions_spread_over_three_masters(pipeline: str) -> None:
 
 
 def test_every_script_has_the_shebang_that_lets_the_server_check_its_keys() -> None:
-    assert len(ALL) == 9
+    assert len(ALL) >= 8
     for script in ALL:
-        assert script.text.startswith("#!lua"), script.name
+        assert script.text.startswith(("#!lua\n", "#!lua flags=")), script.name
         assert "--@include" not in script.text, script.name
+
+
+def test_only_publishing_is_refused_by_a_full_server() -> None:
+    refused = {script.name for script in ALL if "flags=" not in script.text.split("\n")[0]}
+    assert refused == {"publish.lua"}
 
 
 async def test_everything_that_is_ever_written_lies_on_its_partitions_slot(cluster_url: str) -> None:

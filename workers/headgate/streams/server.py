@@ -13,8 +13,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio as redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import (
+    ClusterError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from headgate.streams.errors import ServerUnavailableError
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
 CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 SCHEMES = ("redis", "rediss", "unix", *CLUSTER_SCHEMES)
 SOCKET_SECONDS = 5.0
+# Replies that tell of the server's state and not of what was asked.
+_REFUSALS = (ClusterError, OutOfMemoryError, ReadOnlyError)
+_REFUSING_WORDS = ("MISCONF", "BUSY ", "NOREPLICAS", "MASTERDOWN")
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ class Server:
         pipeline = self._client.pipeline(transaction=False)
         for call in calls:
             pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        return list(await self._guard(pipeline.execute(raise_on_error=False)))
+        return [self._meant(reply) for reply in await self._guard(pipeline.execute(raise_on_error=False))]
 
     async def _run_on_nodes(self, calls: Sequence[Call]) -> list[Any]:
         """Slots side by side; calls of one slot in the order given, as on a single server."""
@@ -175,9 +186,18 @@ class Server:
             return await awaitable
         except (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError) as error:
             raise ServerUnavailableError(f"Redis server {redact(self.url)}: {error}") from error
-        except NoScriptError:
-            raise
-        except ResponseError:
-            raise
+        except ResponseError as error:
+            meant = self._meant(error)
+            if meant is error:
+                raise
+            raise meant from error
         except RedisError as error:
             raise ServerUnavailableError(f"Redis server {redact(self.url)}: {error}") from error
+
+    def _meant(self, reply: Any) -> Any:
+        """The reply, or what it means when the server refused whatever was asked."""
+        if isinstance(reply, _REFUSALS) or (
+            isinstance(reply, ResponseError) and str(reply).startswith(_REFUSING_WORDS)
+        ):
+            return ServerUnavailableError(f"Redis server {redact(self.url)}: {reply}")
+        return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.streams.errors import StreamsError
 from headgate.streams.script import SWEEP
 from headgate.streams.server import Call, Server
 
@@ -34,8 +35,10 @@ async def sweep(
     ]
     emitted = trimmed = 0
     for reply in await server.run_all(calls):
-        if isinstance(reply, Exception):
+        if isinstance(reply, StreamsError):
             raise reply
+        if isinstance(reply, Exception):
+            raise StreamsError(f"sweeping {keys}: {reply}") from reply
         emitted += reply[0]
         trimmed += reply[1]
     return emitted, trimmed

@@ -34,6 +34,9 @@ _ELSEWHERE = (
     "TRYAGAIN",
     "NOREPLICAS",
     "UNBLOCKED",
+    "OOM",
+    "MISCONF",
+    "BUSY ",
 )
 _OPEN_SECONDS = 5.0
 

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- One heartbeat of a consumer, and what it finds dead: ends the leases of consumers that stopped beating, claims what
 -- consumers without a lease still hold, and deletes those that hold nothing. Claim before delete: deleting a consumer
 -- drops what it holds for ever.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Makes one partition's consumer groups what the spec wants; a second call changes nothing.
 -- A group on a source without any group starts at the first entry, so that nothing published before it is lost;
 -- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Reads new work for one consumer: due retries first, then the lanes in order of priority as far as the gate allows.
 -- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats
 -- ARGV  1 group   2 consumer   3 how many at most   4 1 to let the lower lanes have a share before the higher ones

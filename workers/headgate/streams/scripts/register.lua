@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives a consumer its lease: from now on it may read and settle, until its heart stops beating.
 -- A lease lost is lost for ever; the worker comes back under another name. That makes the lease a fence.
 -- KEYS  1 high lane   2 beats

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Ends the leases of a worker, under every name it has had, so that what it holds can be claimed at once.
 -- KEYS  1 beats
 -- ARGV  1 the worker's name (its consumers are named NAME.SUFFIX)

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Settles a batch of one consumer's deliveries: acks each and writes its outcome at once, or refuses them all.
 -- The fence is the consumer's lease (see register.lua): whoever claims from a consumer ends its lease first, in the
 -- same script, so that a consumer with a lease owns everything it was given. Repeating a settle changes nothing,

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Housekeeping of one partition: emits joins whose time is up, and trims what every branch has settled.
 -- KEYS  1-3 the lanes   4 stats   5 joins   6 joined   7 join prefix
 -- ARGV  1 number of branches   2 joins to emit at most, then the joined branches
