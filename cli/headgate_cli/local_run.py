@@ -18,10 +18,10 @@ from headgate_cli.exits import CommandError, Exit
 from headgate_cli.local_metrics import serving_metrics
 from headgate_cli.sample_publisher import SamplePublisher
 from headgate_cli.samples import sample_events
-from headgate_operator import topology
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import Pilot
 from headgate_operator.problem import Problem
+from headgate_operator.reconcile import reconcile
 from headgate_operator.substrates.local import LocalSubstrate
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headgate.streams import PipelineMeasurement
     from headgate_cli.display import Display
     from headgate_cli.manifests import Manifest
+    from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
     from headgate_operator.substrates.local import Failing
 
@@ -75,6 +76,7 @@ async def run_locally(manifest: Manifest, options: Options, display: Display) ->
 
 class _Run:
     def __init__(self, manifest: Manifest, options: Options, display: Display, server: Server) -> None:
+        self._document = manifest.document
         self._pipeline = manifest.pipeline
         self._options = options
         self._display = display
@@ -93,8 +95,7 @@ class _Run:
         self._interrupted = asyncio.Event()
 
     async def run(self) -> Ended:
-        await topology.ensure(self._server, self._pipeline)
-        await self._substrate.apply(self._pipeline)
+        await self._reconcile()
         before = await self._measured()
         self._pilot.add(self._pipeline)
         with self._handling_signals(), self._serving_metrics():
@@ -118,6 +119,17 @@ class _Run:
             self._display.end(self._summary(before, await self._measured()))
         # Whoever ends a run that has no end of its own has not interrupted it.
         return Ended() if ended.code is Exit.INTERRUPTED and not self._options.until_settled else ended
+
+    async def _reconcile(self) -> None:
+        """The operator's own pass, over this machine's processes; raises the first Problem it finds."""
+
+        async def connect(_: Pipeline) -> Server:
+            return self._server
+
+        findings = await reconcile(self._document, substrate=self._substrate, connect=connect)
+        for problem in (findings.spec, findings.redis, findings.workers):
+            if problem is not None:
+                raise problem
 
     async def _watch(self, before: PipelineMeasurement, tasks: list[asyncio.Task[None]]) -> Ended:
         """Shows each second's reading until there is a reason to end."""

@@ -20,6 +20,8 @@ class Manifest:
     """One valid pipeline and the file it stands in."""
 
     file: Path
+    document: dict[str, Any]
+    """The manifest itself, in its final namespace."""
     pipeline: Pipeline
     sample_events: str | None
     """`module:function` that makes events to try the pipeline with; None when it names none."""
@@ -60,7 +62,7 @@ def load(file: Path, namespace: str | None = None) -> Manifest:
     from headgate_operator.pipeline import load_pipeline  # noqa: PLC0415
 
     metadata = document["metadata"]
-    pipeline = load_pipeline(
-        document | {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
+    document |= {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
+    return Manifest(
+        file, document, load_pipeline(document), (metadata.get("annotations") or {}).get(SAMPLE_EVENTS)
     )
-    return Manifest(file, pipeline, (metadata.get("annotations") or {}).get(SAMPLE_EVENTS))
