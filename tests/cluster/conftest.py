@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.kube import OPERATOR_NAMESPACE, ROOT, Cluster, cluster_runs, image_inputs, start_cluster, stop_cluster
+from cluster.kube import (
+    OPERATOR_NAMESPACE,
+    ROOT,
+    Cluster,
+    cluster_runs,
+    image_inputs,
+    start_cluster,
+    stop_cluster,
+)
+from cluster.node import Node
+from cluster.streams import Streams
 from cluster.valkey import valkey
-from cluster.video import IN_CLUSTER_URL, VideoExample, video_example
-from headgate.streams import Server
+from cluster.video import BRANCHES, IN_CLUSTER_URL, NAME, VideoExample, video_example
+from headgate.streams import PipelineKeys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 _CLUSTERS: list[Cluster] = []
 
@@ -75,11 +85,17 @@ def redis_url(operator: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Server]:
-    """The server in the cluster."""
-    server = Server.connect(redis_url)
-    yield server
-    await server.aclose()
+def streams(redis_url: str, namespace: str) -> Streams:
+    """The streams of the video example in the test's namespace."""
+    return Streams(redis_url, PipelineKeys(namespace, NAME), BRANCHES)
+
+
+@pytest.fixture(scope="session")
+def node(operator: Cluster) -> Node:
+    """The node, to kill processes on it."""
+    found = Node(operator)
+    found.start()
+    return found
 
 
 @pytest.hookimpl(hookwrapper=True)

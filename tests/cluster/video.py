@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import yaml
 
-from cluster.kube import ROOT, Cluster, Manifest, wait_until
+from cluster.kube import ROOT, Cluster, Manifest
 from headgate.event import NewEvent
-from headgate.streams import PipelineKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +44,6 @@ class VideoExample:
     namespace: str
     pod: str = "media"
 
-    @property
-    def keys(self) -> PipelineKeys:
-        """Where the pipeline's streams are."""
-        return PipelineKeys(self.namespace, NAME, 1)
-
     def manifest(self) -> Manifest:
         """The example's own manifest, in this namespace."""
         manifest: Manifest = yaml.safe_load((EXAMPLE / "pipeline.yaml").read_text(encoding="utf-8"))
@@ -60,6 +54,13 @@ class VideoExample:
         """Applies the pipeline and returns when it is Ready."""
         self.cluster.apply(manifest or self.manifest())
         self.cluster.wait(self.namespace, f"fanoutpipeline/{NAME}", "condition=Ready", 60)
+
+    def scaled(self, **scales: dict[str, int]) -> Manifest:
+        """The manifest with some of a branch's `scale` fields changed, by branch."""
+        manifest = self.manifest()
+        for branch in manifest["spec"]["branches"]:
+            branch["scale"] |= scales.get(branch["name"], {})
+        return manifest
 
     def read(self) -> Manifest:
         """The pipeline as it is now."""
@@ -121,11 +122,6 @@ def video_example(cluster: Cluster, namespace: str) -> Iterator[VideoExample]:
         cluster.kubectl("-n", namespace, "exec", "media", "--", "sh", "-c", clear, check=False)
         cluster.kubectl("-n", namespace, "delete", "pod/media", "--grace-period=0", "--force", check=False)
         cluster.kubectl("delete", "persistentvolume", volume, "--wait=false", check=False)
-
-
-def wait_joined(example: VideoExample, expected: int, seconds: float, joined: Any) -> None:
-    """Waits until so many final records are there; `joined` counts them."""
-    wait_until(f"{expected} final records of {example.namespace}", lambda: joined() >= expected, seconds)
 
 
 def _volume(name: str, namespace: str) -> list[Manifest]:
