@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from headgate import PermanentError
 from headgate.event import Event, Lane, encode_data
 from headgate.join import Record
+from headgate_operator.pipeline import load_pipeline
+from headgate_operator.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +205,21 @@ def test_the_check_finds_a_transcode_that_lost_frames(example: Example) -> None:
     faults = list(example.check.faults_of(record, example.folder / upload.data["video"], example.folder))
     assert "transcode has 24 frames, the upload 48" in faults
     assert "transcode lasts 1.000 s, the upload 2.000 s" in faults
+
+
+def test_the_manifest_is_valid_and_names_functions_that_are_there(example: Example) -> None:
+    manifest = yaml.safe_load((EXAMPLE / "pipeline.yaml").read_text())
+    assert validate(manifest) == []
+    pipeline = load_pipeline(manifest)
+    functions = [branch.handler.python.function for branch in pipeline.spec.branches]
+    functions.append(manifest["metadata"]["annotations"]["headgate.dev/sample-events"])
+    for module, name in (function.split(":") for function in functions):
+        assert callable(getattr(importlib.import_module(module), name))
+    assert set(pipeline.branch_names) == set(example.check.BRANCHES) == set(pipeline.spec.join.branches)
+    assert (example.videos.LONGEST_THUMBNAIL_SIDE, example.videos.LONGEST_TRANSCODE_SIDE) == (
+        example.check.THUMBNAIL_SIDE,
+        example.check.TRANSCODE_SIDE,
+    )
 
 
 def test_a_size_keeps_its_shape_and_is_never_enlarged(example: Example) -> None:
