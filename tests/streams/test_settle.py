@@ -154,7 +154,7 @@ async def test_an_endless_error_is_cut(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"3:abc", b"\x00\xff:1:\n", b"9" * 5000, bytes(range(256)) * 40], ids=range(5)
+    "body", [b"", b"3:abc", b"\x00\xff:1:\n", b"9" * 5000, bytes(range(256)) * 40, b'"\xff"'], ids=range(6)
 )
 async def test_any_bytes_survive_a_retry_and_a_death(server: Server, body: bytes) -> None:
     async with desk(server) as canal:
@@ -167,6 +167,7 @@ async def test_any_bytes_survive_a_retry_and_a_death(server: Server, body: bytes
         await consumer.settle([dead(second)])
         letters = canal.keys.partition(0).dead("a")
         ((_, fields),) = await canal.command(letters, "XRANGE", letters, "-", "+")
+        assert len(await read_dead_letters(server, canal.keys, "a")) == 1
     assert fields[b"data"] == body
 
 

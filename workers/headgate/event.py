@@ -70,7 +70,7 @@ class Event(msgspec.Struct, kw_only=True, eq=False, gc=False):
         if self._decoded is msgspec.UNSET:
             try:
                 self._decoded = _DECODER.decode(self.body)
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidEventError(f"data: {self.body[:80]!r} is not JSON ({error})") from error
         return self._decoded
 

@@ -35,7 +35,7 @@ async def read_dead_letters(
             body = fields.get(DATA, b"")
             try:
                 data: Any = msgspec.json.decode(body)
-            except msgspec.DecodeError:
+            except (ValueError, RecursionError):
                 data = body.decode(errors="replace")
             letters.append(
                 DeadLetter(

@@ -1,0 +1,98 @@
+"""A worker's connection, without a server: replies to those who wait, in order, however the bytes come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.streams import NotProvisionedError, ServerUnavailableError, StreamsError
+from headgate.streams.wire import Wire, raise_reply
+
+
+class Transport:
+    """Where a wire's bytes go."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def connected() -> tuple[Wire, Transport]:
+    wire, transport = Wire("test"), Transport()
+    wire.connection_made(transport)  # type: ignore[arg-type]
+    return wire, transport
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.integers(1, 20))
+def test_replies_come_in_the_order_of_the_commands_however_they_are_cut(
+    replies: list[bytes], size: int
+) -> None:
+    async def run() -> list[Any]:
+        wire, _ = connected()
+        waiting = [wire.send(("GET", str(number))) for number in range(len(replies))]
+        stream = b"".join(b"$%d\r\n%b\r\n" % (len(reply), reply) for reply in replies)
+        for start in range(0, len(stream), size):
+            wire.data_received(stream[start : start + size])
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(run()) == replies
+
+
+async def test_a_command_is_sent_as_the_protocol_wants_it() -> None:
+    wire, transport = connected()
+    wire.send(("SET", b"\x00\xff", 12, "ä"))
+    assert transport.sent == b"*4\r\n$3\r\nSET\r\n$2\r\n\x00\xff\r\n$2\r\n12\r\n$2\r\n\xc3\xa4\r\n"
+
+
+async def test_who_waits_on_a_connection_that_breaks_hears_it_and_so_does_who_comes_later() -> None:
+    wire, _ = connected()
+    waiting = wire.send(("PING",))
+    assert wire.is_open
+    wire.connection_lost(None)
+    assert not wire.is_open
+    for each in (waiting, wire.send(("PING",))):
+        with pytest.raises(ServerUnavailableError, match="connection lost"):
+            await each
+
+
+async def test_a_reply_nobody_waits_for_any_more_is_not_the_next_ones() -> None:
+    wire, _ = connected()
+    given_up, waiting = wire.send(("GET", "a")), wire.send(("GET", "b"))
+    given_up.cancel()
+    wire.data_received(b"$1\r\na\r\n$1\r\nb\r\n")
+    assert await waiting == b"b"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("NOGROUP No such key 'x' or consumer group 'a'", NotProvisionedError),
+        ("ERR no such key script: 1, on @user_script:3.", NotProvisionedError),
+        ("MOVED 3999 127.0.0.1:6381", ServerUnavailableError),
+        ("CLUSTERDOWN The cluster is down", ServerUnavailableError),
+        ("LOADING Redis is loading the dataset in memory", ServerUnavailableError),
+        ("READONLY You can't write against a read only replica.", ServerUnavailableError),
+        ("OOM command not allowed when used memory > 'maxmemory'.", ServerUnavailableError),
+        ("BUSY Redis is busy running a script", ServerUnavailableError),
+        ("WRONGTYPE Operation against a key", StreamsError),
+    ],
+)
+def test_an_error_reply_is_raised_as_what_it_means(text: str, meant: type[Exception]) -> None:
+    with pytest.raises(StreamsError) as raised:
+        raise_reply(ReplyErrorOfTests(text), "test")  # type: ignore[arg-type]
+    assert type(raised.value) is meant
+    assert text.split(maxsplit=1)[0] in str(raised.value)
+
+
+class ReplyErrorOfTests(Exception):  # noqa: N818
+    """As hiredis gives it."""
