@@ -23,6 +23,7 @@ class Intake:
     def __init__(self, concurrency: int, partitions: int) -> None:
         self._concurrency = concurrency
         self._limit = concurrency
+        self._ahead = 0
         self._handler_seconds: float | None = None
         self._held = 0
         self._room = asyncio.Event()
@@ -39,9 +40,16 @@ class Intake:
         """How many more may be read now; never negative."""
         return max(0, self._limit - self._held)
 
+    @property
+    def _is_roomy(self) -> bool:
+        return self._limit - self._held > self._ahead // 4
+
     async def room(self) -> int:
-        """Waits until at least one more may be read; gives how many."""
-        while self._held >= self._limit:
+        """Waits until at least one more may be read; gives how many.
+
+        Ahead of fast handlers it waits for a quarter of what is held ahead, so that few reads bring many events.
+        """
+        while not self._is_roomy:
             self._room.clear()
             await self._room.wait()
         return self._limit - self._held
@@ -68,7 +76,7 @@ class Intake:
         self._held -= len(deliveries)
         for delivery in deliveries:
             self.known[delivery.event.partition].pop((delivery.stream, delivery.entry), None)
-        if self._held < self._limit:
+        if self._is_roomy:
             self._room.set()
 
     def observe(self, mean_handler_seconds: float) -> None:
@@ -79,7 +87,7 @@ class Intake:
         else:
             seconds += _SMOOTHING * (mean_handler_seconds - seconds)
         self._handler_seconds = seconds
-        ahead = int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6))
-        self._limit = self._concurrency + min(_MOST_AHEAD, ahead)
-        if self._held < self._limit:
+        self._ahead = min(_MOST_AHEAD, int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6)))
+        self._limit = self._concurrency + self._ahead
+        if self._is_roomy:
             self._room.set()

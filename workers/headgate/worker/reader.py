@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from headgate.streams.outcome import RETRY_STREAM
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -25,7 +23,7 @@ _SCRIPT_EVERY_SECONDS = (
     0.05  # without it being asked: how often the script looks at due retries, gate and lease
 )
 _WAIT_COUNT = 16
-_PLAIN_LEAST = 64  # events a plain read is worth it for; slow handlers have no room for so many
+_PLAIN_LEAST = 128  # events a plain read is worth it for; slow handlers have no room for so many
 _HELD_DOWN_TO = (0, 0, 2, 6, 0)  # by stream number: the gate's bits of that lane and the lanes above it
 
 
@@ -98,10 +96,10 @@ class Reader:
 
         The lanes above the one that had more were empty then; they are read along, so that what is published into
         them meanwhile is not behind. When they have something, or the lane has no more, the script is asked next.
+        COUNT is each stream's own: more may come than there is room for, which handlers this fast have soon done.
         """
         lowest, until = self._rush.pop(consumer.partition, (0, 0.0))
-        streams = 1 if lowest == RETRY_STREAM else 1 + lowest
-        count = min(BATCH, room // streams)
+        count = min(BATCH, room)
         if not lowest or count < _PLAIN_LEAST or time.monotonic() >= until:
             return []
         deliveries = await consumer.read_plain(lowest, count)
