@@ -211,7 +211,13 @@ class Pilot:
         delayed = backpressure.delayed_lanes(memory.level, levels)
         if memory.level.index != before.index:
             name = levels[memory.level.index - 1].name if memory.level.index else ""
-            log.info("level", pipeline=str(pipeline), branch=branch, level=name, delayed=sorted(delayed))
+            log.info(
+                "level crossed",
+                pipeline=str(pipeline),
+                branch=branch,
+                now=name or "none",
+                delayed=sorted(delayed),
+            )
         if not delayed and not before.index:
             return
         wait = pipeline.spec.backpressure.max_delay_seconds if pipeline.spec.backpressure else 0

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,17 +138,21 @@ class Cluster:
             self.context,
         ]
         command += ["-n", namespace, "port-forward", target, f":{port}"]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
+        # Into a file: it prints a line a connection, and would stand still once a pipe is full.
+        with (
+            tempfile.TemporaryFile("w+") as printed,
+            subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT) as process,
+        ):
+
+            def opened() -> re.Match[str] | None:
+                ended = process.poll() is not None
+                said = os.pread(printed.fileno(), 4096, 0).decode()
+                if ended:
+                    raise CommandError(f"port-forward to {namespace}/{target}: {said}")
+                return _FORWARDED.search(said)
+
             try:
-                assert process.stdout is not None
-                line = process.stdout.readline()
-                found = _FORWARDED.match(line)
-                if found is None:
-                    raise CommandError(
-                        f"port-forward to {namespace}/{target}: {line + process.stdout.read()}"
-                    )
+                found = wait_until(f"port-forward to {namespace}/{target}", opened, 30, every=0.05)
                 yield f"127.0.0.1:{found[1]}"
             finally:
                 process.terminate()
