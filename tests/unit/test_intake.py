@@ -54,3 +54,39 @@ def test_an_idle_worker_always_has_room_for_at_least_one_event_a_slot(concurrenc
         intake.observe(each)
     assert intake.free >= concurrency
     assert asyncio.run(has_room(intake))
+
+
+@given(st.integers(1, 1000), st.lists(st.floats(0, 1e6), max_size=30))
+def test_no_worker_holds_more_than_a_thousand_events_ahead_of_its_slots(
+    concurrency: int, means: list[float]
+) -> None:
+    intake = Intake(concurrency, 1)
+    for mean in means:
+        intake.observe(mean)
+        assert concurrency <= intake.free <= concurrency + 1000
+
+
+@given(st.lists(st.integers(1, 20), max_size=20))
+def test_what_is_taken_and_given_back_is_counted(sizes: list[int]) -> None:
+    intake = Intake(4, 1)
+    events = deliveries(sum(sizes))
+    batches = [[events.pop() for _ in range(size)] for size in sizes]
+    for number, batch in enumerate(batches, 1):
+        intake.take(batch)
+        assert intake.held == sum(sizes[:number])
+        assert intake.free == max(0, 4 - intake.held)
+    for batch in batches:
+        intake.give(batch)
+    assert (intake.held, intake.free) == (0, 4)
+    assert not intake.known[0]
+
+
+def test_what_is_held_under_a_lost_lease_goes_on_under_the_one_it_was_claimed_with() -> None:
+    intake = Intake(8, 1)
+    held, claimed = deliveries(2), deliveries(4)
+    intake.take(held)
+    for delivery in claimed:
+        delivery.lease = "w.new"
+    assert intake.adopt(claimed) == claimed[2:]
+    assert [delivery.lease for delivery in held] == ["w.new", "w.new"]
+    assert intake.held == 2
