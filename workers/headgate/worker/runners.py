@@ -105,10 +105,11 @@ class Runners:
                 self._idle.append(parked)
                 await parked
                 turn = 0
+                # Each slot that wakes wakes the next, so that handlers that never wait do not wake slots in vain.
+                if len(queue) > 1:
+                    self._wake()
                 continue
             delivery = queue.popleft()
-            if queue and self._idle:
-                self._wake()
             began = time.monotonic()
             slot.deadline = began + self._timeout
             slot.delivery = delivery
