@@ -192,11 +192,15 @@ class Bench:
 
 
 def warm_part(seen: Sequence[tuple[int, int]]) -> tuple[int, float]:
-    """Events and seconds of what was seen, without the first twentieth of the events; raises InvalidRunError."""
-    end_ms, done = seen[-1]
-    warm_ms, before = next(at for at in seen if at[1] >= done * WARM_UP_SHARE)
+    """Events and seconds of what was seen, without the first twentieth of the events; raises InvalidRunError.
+
+    The last snapshot is left out too where others are left: it comes some time after the last event was settled.
+    """
+    events = seen[-1][1]
+    warm = [at for at in seen if at[1] >= events * WARM_UP_SHARE]
+    (warm_ms, before), (end_ms, done) = warm[0], warm[-2] if len(warm) > 2 else warm[-1]
     if warm_ms >= end_ms:
-        raise InvalidRunError(f"{done} events are too few to time; give --events a larger number")
+        raise InvalidRunError(f"{events} events are too few to time; give --events a larger number")
     return done - before, (end_ms - warm_ms) / 1000
 
 

@@ -2,7 +2,7 @@
 
 Throughput: a stream is loaded, then one `headgate worker` process with a handler that does nothing settles
 it; the rate is that between two snapshots of the server's own counters and clock, after the first twentieth
-and at the end, so starting the process is not in it. With five branches five groups read the same stream:
+and near the end, so starting the process is not in it. With five branches five groups read the same stream:
 one worker process a branch, one branch after the other; the rate is all deliveries over the seconds all
 five took.
 
@@ -105,7 +105,9 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         "--rounds", type=int, default=3, help="the figures are medians over so many (default: 3)"
     )
     parser.add_argument("--events", type=int, default=100_000, help="in the stream (default: 100000)")
-    parser.add_argument("--concurrency", type=int, default=8, help="of the branch (default: 8, as in the API)")
+    parser.add_argument(
+        "--concurrency", type=int, default=8, help="of the branch (default: 8, as in the API)"
+    )
     parser.add_argument("--rate", type=int, default=1000, help="events a second for latency (default: 1000)")
     parser.add_argument("--latency-seconds", type=float, default=10, help="seconds a round (default: 10)")
     parser.add_argument("--seed", type=int, default=1, help="of the events' data (default: 1)")

@@ -48,9 +48,10 @@ def test_a_lost_or_doubled_event_makes_the_run_invalid(tmp_path):
         percentiles(arrivals(tmp_path / "doubled", *three, three[0]), 4)
 
 
-def test_the_rate_is_taken_after_the_first_twentieth():
+def test_the_rate_is_taken_after_the_first_twentieth_and_before_the_end_was_seen():
     seen = [(0, 0), (1000, 10), (2000, 50), (3000, 550), (4000, 1000)]
-    assert warm_part(seen) == (950, 2.0)
+    assert warm_part(seen) == (500, 1.0)
+    assert warm_part([(0, 0), (2000, 50), (4000, 1000)]) == (950, 2.0)
 
 
 def test_too_few_events_to_time_make_the_run_invalid():
