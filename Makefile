@@ -39,3 +39,7 @@ test: venv ## every tier: check, unit, streams, cluster; TIERS='unit streams' fo
 .PHONY: bench
 bench: venv ## one worker's throughput and latency beside a raw C client's; ARGS='--help' says how
 	@PYTHONPATH=tests $(BIN)/python -m bench.throughput $(ARGS)
+
+.PHONY: bench-cluster
+bench-cluster: venv ## how fast the control plane is on a real cluster
+	@PYTHONPATH=tests $(BIN)/python -m bench.cluster

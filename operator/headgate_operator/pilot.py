@@ -212,7 +212,7 @@ class Pilot:
         if memory.level.index != before.index:
             name = levels[memory.level.index - 1].name if memory.level.index else ""
             log.info(
-                "level crossed",
+                "level changed",
                 pipeline=str(pipeline),
                 branch=branch,
                 now=name or "none",

@@ -13,19 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.kube import (
-    OPERATOR_NAMESPACE,
-    ROOT,
-    Cluster,
-    cluster_runs,
-    image_inputs,
-    start_cluster,
-    stop_cluster,
-)
+from cluster.installation import install
+from cluster.kube import OPERATOR_NAMESPACE, Cluster, cluster_runs, start_cluster, stop_cluster
 from cluster.node import Node
 from cluster.streams import Streams
-from cluster.valkey import valkey
-from cluster.video import BRANCHES, IN_CLUSTER_URL, NAME, VideoExample, video_example
+from cluster.video import BRANCHES, NAME, VideoExample, video_example
 from headgate.streams import PipelineKeys
 
 if TYPE_CHECKING:
@@ -50,15 +42,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster) -> Cluster:
     """The cluster with a server and the operator in it, installed as a user does."""
-    cluster.kubectl("create", "namespace", OPERATOR_NAMESPACE, check=False)
-    cluster.apply(*valkey(OPERATOR_NAMESPACE))
-    cluster.helm(
-        "upgrade", "--install", "headgate", str(ROOT / "charts/headgate"), "--namespace", OPERATOR_NAMESPACE,
-        "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}",
-        # Images keep their tag: what was rebuilt since the cluster last ran must be what runs now.
-        "--set", f"podAnnotations.built-from={image_inputs('operator')}", "--wait", "--timeout", "120s",
-    )  # fmt: skip
-    cluster.wait(OPERATOR_NAMESPACE, "deployment/valkey", "condition=Available", 60)
+    install(cluster)
     return cluster
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import yaml
 
+from cluster.installation import IN_CLUSTER_URL
 from cluster.kube import ROOT, Cluster, Manifest
 from headgate.event import NewEvent
 
@@ -20,7 +21,6 @@ EXAMPLE = ROOT / "examples/video-processing"
 IMAGE = "headgate/video-processing:dev"
 NAME = "video-processing"
 BRANCHES = ("thumbnail", "transcode", "metadata")
-IN_CLUSTER_URL = "redis://valkey.headgate-system:6379"
 
 _MAKE_UPLOADS = """
 import sys, msgspec, videos
