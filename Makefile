@@ -33,7 +33,7 @@ demo: venv ## the quick start: 30 real uploads, a burst included, each record ch
 	@$(BIN)/python examples/video-processing/demo.py
 
 .PHONY: test
-test: venv ## every tier: check, unit, streams, cluster; TIERS='unit streams' for some
+test: venv ## every tier: check, unit, streams, chaos, cluster; TIERS='unit streams' for some
 	@hack/test $(TIERS)
 
 .PHONY: bench

@@ -66,7 +66,13 @@ class JsonDisplay:
 
     def show(self, reading: PipelineReading, seconds: float) -> None:  # noqa: ARG002 - the reader has a clock
         """One object."""
-        self._write({"pipeline": str(reading.pipeline), "branches": [_branch(b) for b in _in_order(reading)]})
+        self._write(
+            {
+                "pipeline": str(reading.pipeline),
+                "published": None if reading.measurement is None else reading.measurement.published,
+                "branches": [_branch(b) for b in _in_order(reading)],
+            }
+        )
 
     def end(self, summary: Summary) -> None:
         """The object with `summary`."""

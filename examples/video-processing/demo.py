@@ -96,7 +96,10 @@ def _until_idle(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
         yield said
         if ending or not (seen := said.get("branches")):
             continue
-        working = any(each["backlog"] or each["replicas"] > minimum[each["name"]] for each in seen)
+        # Between the uploads that come one by one and the burst all may be idle for a moment.
+        working = (said["published"] or 0) < UPLOADS or any(
+            each["backlog"] or each["replicas"] > minimum[each["name"]] for each in seen
+        )
         if (was_working and not working) or time.monotonic() > deadline:
             process.send_signal(signal.SIGINT)
             ending = True
