@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 ARRIVAL_SECONDS = 10.0  # the arrival rate is taken over this many seconds
+SHORTEST_SECONDS = 0.01  # an interval shorter than this says nothing of a rate: it is added to the next
 MEMORY_SECONDS = 30.0  # how fast old measurements of a worker's rate fade (time constant), for short handlers
 
 
@@ -128,7 +129,8 @@ def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> in
         # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
         wanted = math.ceil(inputs.workable / limits.concurrency)
     else:
-        wanted = math.ceil((state.arrival_rate + inputs.workable / limits.drain_within_seconds) / rate)
+        needed = (state.arrival_rate + inputs.workable / limits.drain_within_seconds) / rate
+        wanted = math.ceil(min(needed, limits.max))  # a rate that faded to almost nothing makes it infinite
     return min(max(wanted, 1 if inputs.backlog else 0, limits.min), limits.max)
 
 
@@ -137,7 +139,7 @@ def _learn(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Sca
     if previous is None:
         return replace(state, previous=inputs)
     seconds = inputs.now - previous.now
-    if seconds <= 0:
+    if seconds < SHORTEST_SECONDS:
         return state
     reset = inputs.published < previous.published or inputs.settled < previous.settled
     if reset:
