@@ -112,25 +112,31 @@ class VideoExample:
 @contextlib.contextmanager
 def video_example(cluster: Cluster, namespace: str) -> Iterator[VideoExample]:
     """The example's volume and media pod in a namespace; removed, media too, when the block ends."""
-    volume = f"headgate-media-{namespace}"
-    cluster.apply(*_volume(volume, namespace), _media_pod(namespace))
+    name = f"headgate-media-{namespace}"
+    volume, claim = _volume(name, namespace)
+    cluster.apply(volume)
     try:
-        cluster.wait(namespace, "pod/media", "condition=Ready", 60)
+        # A claim that is seen before its volume is looked at again only 15 seconds later.
+        cluster.wait(namespace, f"persistentvolume/{name}", "jsonpath={.status.phase}=Available")
+        cluster.apply(claim)
+        cluster.wait(namespace, "persistentvolumeclaim/media", "jsonpath={.status.phase}=Bound")
+        cluster.apply(_media_pod(namespace))
+        cluster.wait(namespace, "pod/media", "condition=Ready")
         yield VideoExample(cluster, namespace)
     finally:
         clear = "rm -rf /media/* /media/.[!.]*"
         cluster.kubectl("-n", namespace, "exec", "media", "--", "sh", "-c", clear, check=False)
         cluster.kubectl("-n", namespace, "delete", "pod/media", "--grace-period=0", "--force", check=False)
-        cluster.kubectl("delete", "persistentvolume", volume, "--wait=false", check=False)
+        cluster.kubectl("delete", "persistentvolume", name, "--wait=false", check=False)
 
 
-def _volume(name: str, namespace: str) -> list[Manifest]:
-    """The example's media-volume.yaml, for a namespace of its own."""
+def _volume(name: str, namespace: str) -> tuple[Manifest, Manifest]:
+    """The volume and the claim of the example's media-volume.yaml, for a namespace of its own."""
     volume, claim = yaml.safe_load_all((EXAMPLE / "media-volume.yaml").read_text(encoding="utf-8"))
     volume["metadata"]["name"] = claim["spec"]["volumeName"] = name
     volume["spec"]["hostPath"]["path"] = f"/tmp/headgate-media/{namespace}"  # noqa: S108 - the node's
     volume["spec"]["claimRef"]["namespace"] = claim["metadata"]["namespace"] = namespace
-    return [volume, claim]
+    return volume, claim
 
 
 def _media_pod(namespace: str) -> Manifest:
