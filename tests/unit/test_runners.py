@@ -42,6 +42,7 @@ class Slots:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.runners.stop()
         await self.runners.drain(0)
         self.handler.close()
 
@@ -193,10 +194,9 @@ async def test_a_drain_lets_what_runs_finish_and_gives_back_the_rest() -> None:
         slots.runners.put([delivery(number) for number in range(5)])
         while slots.runners.busy < 2:  # noqa: ASYNC110 - nothing to wait for but this
             await asyncio.sleep(0)
-        draining = asyncio.ensure_future(slots.runners.drain(20))
-        await asyncio.sleep(0)
+        unbegun = slots.runners.stop()
         release.set()
-        unbegun = await draining
+        await slots.runners.drain(20)
     assert [each.event.id for each in unbegun] == ["2", "3", "4"]
     assert [outcome.kind for outcome in slots.outcomes] == [Kind.DONE, Kind.DONE]
 
@@ -209,5 +209,6 @@ async def test_a_drain_gives_up_what_outlasts_it() -> None:
         slots.runners.put([delivery()])
         while not slots.runners.busy:  # noqa: ASYNC110 - nothing to wait for but this
             await asyncio.sleep(0)
-        assert await slots.runners.drain(0.05) == []
+        assert slots.runners.stop() == []
+        await slots.runners.drain(0.05)
     assert slots.outcomes == []

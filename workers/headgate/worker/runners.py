@@ -61,7 +61,7 @@ class Runners:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """The slots' tasks and the timer's; none ends before `drain`."""
+        """The slots' tasks and the timer's; none ends before `stop`."""
         return [task for task in (*(slot.task for slot in self._slots), self._timer) if task is not None]
 
     def start(self) -> None:
@@ -75,18 +75,21 @@ class Runners:
         self._queue.extend(deliveries)
         self._wake()
 
-    async def drain(self, seconds: float) -> list[Delivery]:
-        """Lets what is being handled finish, for `seconds` at most; gives back what never was begun."""
+    def stop(self) -> list[Delivery]:
+        """Begins nothing more; gives back what never was begun."""
         unbegun = list(self._queue)
         self._queue.clear()
         self._stopping = True
         for parked in self._idle:
             parked.cancel()
+        return unbegun
+
+    async def drain(self, seconds: float) -> None:
+        """After `stop`: lets what is being handled finish, for `seconds` at most, then cancels it."""
         await asyncio.wait([task for slot in self._slots if (task := slot.task)], timeout=seconds)
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        return unbegun
 
     def _wake(self) -> None:
         while self._idle:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _SILENT_SECONDS = 10.0  # without an answer: the connection is dead, whatever TCP says
+_LAST_WORD_SECONDS = 5.0  # for the server's answers while draining
 _CLAIMS = 100
 _SWEEP_EVERY = 3  # heartbeats
 
@@ -90,10 +91,9 @@ class Worker:
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
-        unbegun = await self._runners.drain(self.contract.drain_seconds)
-        for delivery in unbegun:
-            self._settlers[delivery.event.partition].add(Outcome(delivery, Kind.BACK))
-        await self._finish(len(unbegun))
+        await self._hand_back(self._runners.stop())
+        await self._runners.drain(self.contract.drain_seconds)
+        await self._finish()
         beat.cancel()
         await asyncio.gather(beat, draining, return_exceptions=True)
         self._wires.close()
@@ -109,10 +109,25 @@ class Worker:
         if not self._broken.done():
             self._broken.set_exception(error)
 
-    async def _finish(self, unbegun: int) -> None:
-        """Settles what is done, hands back what never was begun, and gives up the lease on what could not be ended."""
+    async def _hand_back(self, unbegun: list[Delivery]) -> None:
+        """Gives what never was begun to others at once, and what a read that was broken off was given meanwhile."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                for consumer in self._consumers:
+                    if consumer.lease:
+                        lost = await consumer.recover(self._intake.known[consumer.partition])
+                        self._intake.take(lost)
+                        unbegun += lost
+        except (StreamsError, TimeoutError) as error:
+            log.warning("worker.not_recovered", error=str(error))
+        for delivery in unbegun:
+            self._settlers[delivery.event.partition].add(Outcome(delivery, Kind.BACK))
+        log.info("worker.handed_back", events=len(unbegun))
+
+    async def _finish(self) -> None:
+        """Settles what is done and gives the lease back, so that others claim what could not be ended."""
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
                 for settler in self._settlers:
                     await settler.drain()
                 for consumer in self._consumers:
@@ -121,7 +136,7 @@ class Worker:
             log.warning(
                 "worker.not_released", error=str(error), claimed_after=self.contract.claim_after_seconds
             )
-        log.info("worker.drained", handed_back=unbegun)
+        log.info("worker.drained")
 
     async def _read(self, reader: Reader) -> None:
         failures = 0
