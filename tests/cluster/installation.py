@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 IN_CLUSTER_URL = f"redis://valkey.{OPERATOR_NAMESPACE}:6379"
 
 
-def install(cluster: Cluster) -> None:
-    """Returns when the operator and its server work; installing again upgrades."""
+def install(cluster: Cluster, *values: str) -> None:
+    """Returns when the operator and its server work; installing again upgrades. `values` are for `helm --set`."""
     cluster.kubectl("create", "namespace", OPERATOR_NAMESPACE, check=False)
     cluster.apply(*valkey(OPERATOR_NAMESPACE))
     cluster.helm(
@@ -22,5 +22,6 @@ def install(cluster: Cluster) -> None:
         "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}",
         # Images keep their tag: what was rebuilt since the cluster last ran must be what runs now.
         "--set", f"podAnnotations.built-from={image_inputs('operator')}", "--wait", "--timeout", "120s",
+        *(option for value in values for option in ("--set", value)),
     )  # fmt: skip
     cluster.wait(OPERATOR_NAMESPACE, "deployment/valkey", "condition=Available", 60)

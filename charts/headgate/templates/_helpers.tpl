@@ -19,3 +19,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "headgate.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}{{ default (include "headgate.name" .) .Values.serviceAccount.name }}{{ else }}{{ required "serviceAccount.name: needed when serviceAccount.create is false: name one that exists" .Values.serviceAccount.name }}{{ end }}
 {{- end }}
+
+{{- /* What the operator does, and no more. It reads one Secret at a time, by name, and never lists them. */ -}}
+{{- define "headgate.rules" -}}
+# pipelines: read, marked with a finaliser, their status written
+- apiGroups: [headgate.dev]
+  resources: [fanoutpipelines]
+  verbs: [get, list, watch, patch]
+- apiGroups: [headgate.dev]
+  resources: [fanoutpipelines/status]
+  verbs: [get, patch]
+- apiGroups: [headgate.dev]
+  resources: [fanoutpipelines/finalizers] # to own children where owner references are enforced
+  verbs: [update]
+# a branch's workers
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods] # priced before scale-in, awaited on removal
+  verbs: [list, patch]
+- apiGroups: [""]
+  resources: [serviceaccounts, secrets]
+  verbs: [get, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
