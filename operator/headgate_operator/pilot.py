@@ -266,8 +266,8 @@ class Pilot:
         flight.swept = now
         pipeline = flight.pipeline
         with _noted(flight, "cannot sweep"):
-            if measurement is None:
-                # Most likely the server was emptied, and without groups nothing can be measured.
+            if measurement is None or any(b.backlog is None for b in measurement.branches.values()):
+                # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 window = pipeline.spec.source.dedupe_window_seconds
                 await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
             await sweep(server, pipeline.keys, pipeline.branch_names, pipeline.join)

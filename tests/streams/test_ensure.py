@@ -14,6 +14,7 @@ from headgate.streams import (
     set_gate,
 )
 from streams.desk import dead, desk, retried, take
+from streams.servers import flush
 
 
 async def test_every_partition_gets_its_groups_and_a_second_call_changes_nothing(server: Server) -> None:
@@ -71,6 +72,16 @@ async def test_one_lost_group_is_made_again(server: Server) -> None:
         assert (await canal.measured()).branches["b"].backlog is None
         assert await ensure_groups(server, canal.keys, ["a", "b"]) == 1
         assert (await canal.measured()).branches["b"].backlog == 0
+
+
+async def test_a_flushed_server_is_measured_as_unknown_until_its_groups_are_there_again(
+    server: Server,
+) -> None:
+    async with desk(server, ("a", "b")) as canal:
+        flush(server.url)
+        assert [branch.backlog for branch in (await canal.measured()).branches.values()] == [None, None]
+        await ensure_groups(server, canal.keys, ["a", "b"])
+        assert [branch.backlog for branch in (await canal.measured()).branches.values()] == [0, 0]
 
 
 async def test_removing_a_pipeline_removes_all_its_keys_and_no_others(server: Server) -> None:

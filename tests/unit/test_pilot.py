@@ -95,10 +95,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def measured(high: int = 0, low: int = 0) -> PipelineMeasurement:
+def measured(high: int | None = 0, low: int = 0) -> PipelineMeasurement:
+    """With a `high` of None as a branch without its group is measured."""
     lanes = {Lane.HIGH: LaneMeasurement(undelivered=high), Lane.LOW: LaneMeasurement(undelivered=low)}
-    branch = BranchMeasurement(lanes=lanes, undelivered=high + low)
-    return PipelineMeasurement(published=high + low, branches={"fast": branch, "slow": branch})
+    branch = BranchMeasurement(lanes=lanes, undelivered=None if high is None else high + low)
+    return PipelineMeasurement(published=(high or 0) + low, branches={"fast": branch, "slow": branch})
 
 
 def test_a_backlog_gets_its_workers_in_one_call_a_branch(world: World):
@@ -138,9 +139,12 @@ def test_workers_that_cannot_be_observed_are_left_alone(world: World):
     assert reading.measurement is not None
 
 
-def test_lost_groups_are_made_again_but_not_every_second(world: World):
+@pytest.mark.parametrize(
+    "found", [None, measured(high=None)], ids=["a server that cannot tell", "a branch lost"]
+)
+def test_lost_groups_are_made_again_but_not_every_second(world: World, found: PipelineMeasurement | None):
     world.pilot.add(load(NOOP).pipeline)
-    world.found["default"] = None
+    world.found["default"] = found
     for _ in range(11):
         world.tick()
     assert world.healed == ["default"] * 3
