@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from headgate.streams import LeaseLostError, Server
-from streams.desk import Desk, desk, done, retried, take
+from headgate.streams.waiter import Waiter
+from streams.desk import Desk, desk, done, eventually, retried, take
 
 
 async def silence(canal: Desk, lease: str) -> None:
@@ -137,3 +140,35 @@ async def test_recovering_finds_more_than_a_page_of_lost_deliveries(server: Serv
         consumer = await canal.consumer()
         await take(consumer, 1500)
         assert [each.event.data for each in await consumer.recover(())] == list(range(1500))
+
+
+async def test_recovering_is_no_attempt_and_tells_the_attempts_there_were(server: Server) -> None:
+    async with desk(server) as canal:
+        await canal.publish(1)
+        silent, heir, next_heir = [await canal.consumer(f"w{n}.x") for n in range(3)]
+        await take(silent)
+        await silence(canal, "w0.x")
+        await heir.beat(10)
+        for _ in range(3):
+            (recovered,) = await heir.recover(())
+            assert recovered.event.attempt == 2
+        await silence(canal, "w1.x")
+        (claimed,) = await next_heir.beat(10)
+    assert claimed.event.attempt == 3
+
+
+async def test_what_comes_under_a_lease_lost_meanwhile_is_not_taken_for_the_next_ones(server: Server) -> None:
+    async with desk(server) as canal:
+        consumer = await canal.consumer("w1.x")
+        waiter = Waiter(server, [consumer], "a")
+        waiting = asyncio.create_task(waiter.wait(1, 10_000, 0))
+
+        async def blocked() -> bool:
+            return waiter._since > 0
+
+        await eventually(blocked, "the blocking read")
+        await consumer.register("w1.y")
+        await canal.publish(1)
+        ((_, (delivery,)),) = await waiting
+        waiter.close()
+    assert delivery.lease == "w1.x"

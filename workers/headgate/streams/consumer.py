@@ -7,6 +7,7 @@ A worker has the same lease on every partition, because one blocking read over t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +83,14 @@ class Consumer:
         Gives the deliveries, the ms until the next retry is due (-1: none), and the gate's bits (2 normal, 4 low wait).
         Raises LeaseLostError, NotProvisionedError, ServerUnavailableError.
         """
-        wire = await self._connected()
-        reply = await wire.run(READ, self._read_keys, (self._group, self.lease, count, 1 if share else 0))
+        wire, lease = await self._connected(), self.lease
+        reply = await wire.run(READ, self._read_keys, (self._group, lease, count, 1 if share else 0))
         if reply[0] < 0:
-            raise LeaseLostError(f"consumer {self.lease!r} has no lease on partition {self.partition}")
+            raise LeaseLostError(f"consumer {lease!r} has no lease on partition {self.partition}")
         received = time.monotonic()
         deliveries: list[Delivery] = []
         for at in range(3, len(reply), 2):
-            self.decode(reply[at], reply[at + 1], received, deliveries)
+            self.decode(reply[at], reply[at + 1], lease, received, deliveries)
         return deliveries, reply[1], reply[2]
 
     async def read_plain(self, lowest: int, count: int) -> list[Delivery]:
@@ -97,51 +98,57 @@ class Consumer:
 
         It looks at neither gate, delay set nor lease; the caller has `read` look in time. An entry read by a script
         passes through Lua and costs the server 4.9 microseconds, one read by the command itself 1.5 (measured).
-        Raises NotProvisionedError, ServerUnavailableError.
+        Raises LeaseLostError where there is none to read under, NotProvisionedError, ServerUnavailableError.
         """
-        wire = await self._connected()
+        wire, lease = await self._connected(), self.lease
+        if not lease:
+            raise LeaseLostError(f"the worker has no lease to read under on partition {self.partition}")
         lanes = 0 if lowest == RETRY_STREAM else lowest
         streams = (self.streams[RETRY_STREAM - 1], *self.streams[:lanes])
-        command = ("XREADGROUP", "GROUP", self._group, self.lease, "COUNT", count, "STREAMS")
+        command = ("XREADGROUP", "GROUP", self._group, lease, "COUNT", count, "STREAMS")
         reply = await wire.call(*command, *streams, *[">"] * len(streams))
         received = time.monotonic()
         deliveries: list[Delivery] = []
         for stream, entries in reply or ():
-            self.decode(self._numbers[stream], entries, received, deliveries)
+            self.decode(self._numbers[stream], entries, lease, received, deliveries)
         return deliveries
 
     async def recover(self, known: Container[tuple[int, bytes]]) -> list[Delivery]:
-        """Deliveries of this lease that are not `known` by (stream, entry): their reply was lost with a connection."""
-        wire = await self._connected()
+        """Deliveries of this lease that are not `known` by (stream, entry): their reply was lost with a connection.
+
+        Looking is no delivery: reading the consumer's history by XREADGROUP would count one for each event it holds,
+        and a worker that recovers often would leave events that look as if they had ended worker after worker.
+        """
+        wire, lease = await self._connected(), self.lease
         received = time.monotonic()
         found: list[Delivery] = []
         for number, stream in enumerate(self.streams, 1):
-            start: str | bytes = "0"
+            start: bytes = b"-"
             while True:
-                reply = await wire.call(
-                    "XREADGROUP", "GROUP", self._group, self.lease, "COUNT", _PAGE, "STREAMS", stream, start
+                held = await wire.call("XPENDING", stream, self._group, start, "+", _PAGE, lease)
+                lost = [(entry, count) for entry, _, _, count in held if (number, entry) not in known]
+                replies = await asyncio.gather(
+                    *(wire.call("XRANGE", stream, entry, entry) for entry, _ in lost)
                 )
-                entries = reply[0][1] if reply else []
-                lost = [
-                    (entry, fields) for entry, fields in entries if fields and (number, entry) not in known
-                ]
-                self.decode(number, lost, received, found)
-                if len(entries) < _PAGE:
+                for (_, count), entries in zip(lost, replies, strict=True):
+                    self.decode(number, entries, lease, received, found, deliveries_before=count - 1)
+                if len(held) < _PAGE:
                     break
-                start = entries[-1][0]
+                start = b"(" + held[-1][0]
         return found
 
     async def beat(self, claims: int) -> list[Delivery]:
         """One heartbeat; gives up to `claims` events claimed from dead workers. Raises LeaseLostError."""
-        wire = await self._connected()
+        wire, lease = await self._connected(), self.lease
         silence_ms = int(self._contract.claim_after_seconds * 1000)
-        reply = await wire.run(BEAT, self._beat_keys, (self._group, self.lease, silence_ms, claims))
+        reply = await wire.run(BEAT, self._beat_keys, (self._group, lease, silence_ms, claims))
         if reply[0] < 0:
-            raise LeaseLostError(f"consumer {self.lease!r} was silent for longer than {silence_ms} ms")
+            raise LeaseLostError(f"consumer {lease!r} was silent for longer than {silence_ms} ms")
         received = time.monotonic()
         deliveries: list[Delivery] = []
         for at in range(1, len(reply), 3):
-            self.decode(reply[at], [reply[at + 2]], received, deliveries, deliveries_before=reply[at + 1] - 1)
+            before = reply[at + 1] - 1
+            self.decode(reply[at], [reply[at + 2]], lease, received, deliveries, deliveries_before=before)
         return deliveries
 
     async def settle(self, outcomes: Sequence[Outcome]) -> int:
@@ -183,9 +190,19 @@ class Consumer:
         return settled
 
     def decode(
-        self, stream: int, entries: Any, received: float, into: list[Delivery], deliveries_before: int = 0
+        self,
+        stream: int,
+        entries: Any,
+        lease: str,
+        received: float,
+        into: list[Delivery],
+        *,
+        deliveries_before: int = 0,
     ) -> None:
-        """Turns a stream's raw entries into deliveries; what is no event becomes a delivery marked invalid."""
+        """Turns a stream's raw entries into deliveries; what is no event becomes a delivery marked invalid.
+
+        `lease` is the one they were asked for under, which may be another by the time the reply is here.
+        """
         for entry, fields in entries:
             invalid = None
             lane, attempt = (
@@ -210,7 +227,7 @@ class Consumer:
                     published_ms=int(entry.split(b"-")[0]),
                     attempt=attempt,
                 )
-            into.append(Delivery(event, stream, entry, self.lease, received, invalid=invalid))
+            into.append(Delivery(event, stream, entry, lease, received, invalid=invalid))
 
     async def _connected(self) -> Wire:
         return await self._wires.get(self.streams[0])

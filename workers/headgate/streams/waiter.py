@@ -70,7 +70,7 @@ class Waiter:
         for stream, entries in reply or ():
             consumer, number = self._places[stream]
             deliveries: list[Delivery] = []
-            consumer.decode(number, entries, received, deliveries)
+            consumer.decode(number, entries, lease, received, deliveries)
             found.append((consumer, deliveries))
         return found
 
