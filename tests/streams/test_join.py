@@ -98,6 +98,23 @@ async def test_a_second_outcome_of_the_same_branch_changes_nothing_but_the_count
     assert record.results == {"a": "first", "b": None}
 
 
+async def test_the_outcome_of_a_branch_that_left_the_join_does_not_make_the_record_early(
+    server: Server,
+) -> None:
+    three, two = JoinContract(branches=("a", "b", "c")), JoinContract(branches=("b", "c"))
+    async with desk(server, ("a", "b", "c"), join=three) as canal:
+        await canal.publish(1)
+        await settle_one(canal, "a", done, b"1")
+        canal.join = two
+        await settle_one(canal, "b", done, b"2")
+        assert await read_records(server, canal.keys) == []
+        await settle_one(canal, "c", done, b"3")
+        (record,) = await read_records(server, canal.keys)
+        assert (await canal.measured()).open_joins == 0
+    assert record.complete
+    assert record.results == {"b": 2, "c": 3}
+
+
 async def test_a_join_out_of_time_says_what_is_missing_and_the_late_outcome_is_counted_and_dropped(
     server: Server,
 ) -> None:

@@ -1,6 +1,6 @@
 -- The join, shared by the scripts that settle and that sweep.
--- A join's hash holds each branch's outcome ('+' and its result, or '-' and its error), '#n' how many are in and
--- '#at' when the event was published. What was emitted on time-out leaves '#late', so that a late outcome finds it.
+-- A join's hash holds each branch's outcome ('+' and its result, or '-' and its error), and '#at' when the event was
+-- published. What was emitted on time-out leaves '#late', so that a late outcome finds it.
 local LATE_KEPT_MS = 86400000
 local RECORDS_KEPT = 1000000
 
@@ -39,16 +39,16 @@ local function emit(keys, prefix, id, now, wanted)
 end
 
 -- Adds one branch's outcome; emits when it is the last one. A second outcome of the same branch changes nothing.
+-- Which one is the last is asked of the branches by name: what a branch left that has gone from the join since is none.
 local function gather(keys, prefix, id, branch, outcome, published, now, wanted, timeout)
   local hash = prefix .. id
   if redis.call('HEXISTS', hash, '#late') == 1 or redis.call('HSETNX', hash, branch, outcome) == 0 then
     redis.call('HINCRBY', keys.stats, 'late', 1)
     return
   end
-  local count = redis.call('HINCRBY', hash, '#n', 1)
-  if count == 1 then
-    redis.call('HSET', hash, '#at', published)
-    redis.call('ZADD', keys.joins, now + timeout, id)
+  if redis.call('HSETNX', hash, '#at', published) == 1 then redis.call('ZADD', keys.joins, now + timeout, id) end
+  for _, each in ipairs(wanted) do
+    if redis.call('HEXISTS', hash, each) == 0 then return end
   end
-  if count >= #wanted then emit(keys, prefix, id, now, wanted) end
+  emit(keys, prefix, id, now, wanted)
 end
