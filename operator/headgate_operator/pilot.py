@@ -270,7 +270,7 @@ class Pilot:
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 window = pipeline.spec.source.dedupe_window_seconds
                 await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
-            await sweep(server, pipeline.keys, pipeline.branch_names, pipeline.join)
+            await sweep(server, pipeline.keys, pipeline.join)
 
     async def _pause(self, until: float) -> None:
         """Waits for the next tick, or for a publish to a pipeline that has a branch at zero."""

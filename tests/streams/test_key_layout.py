@@ -82,7 +82,7 @@ async def test_everything_that_is_ever_written_lies_on_its_partitions_slot(clust
             kinds = (done, retried, dead)
             await consumer.settle([kinds[place % 3](each) for place, each in enumerate(deliveries)])
             await consumer.beat(10)
-        await sweep(server, canal.keys, canal.branches, JOIN)
+        await sweep(server, canal.keys, JOIN)
         await retire(server, canal.keys, "a", "w1")
         slots = {partition.number: key_slot(partition.stats.encode()) for partition in canal.keys.all}
         written = await canal.snapshot()

@@ -60,7 +60,7 @@ class PartitionKeys:
 
     @property
     def settings(self) -> str:
-        """Hash of what publishers must know: the number of partitions, the dedupe window."""
+        """Hash of what publishers and sweeps must know: numbers of partitions and branches, the dedupe window."""
         return f"{self.tag}:settings"
 
     @property

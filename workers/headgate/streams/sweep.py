@@ -9,17 +9,13 @@ from headgate.streams.script import SWEEP
 from headgate.streams.server import Call, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from headgate.contract import JoinContract
     from headgate.streams.keys import PipelineKeys
 
 _JOINS_A_CALL = 100
 
 
-async def sweep(
-    server: Server, keys: PipelineKeys, branches: Sequence[str], join: JoinContract | None
-) -> tuple[int, int]:
+async def sweep(server: Server, keys: PipelineKeys, join: JoinContract | None) -> tuple[int, int]:
     """Emits joins past their deadline as partial records and trims what every branch has settled.
 
     Gives the number of joins emitted and of entries trimmed. The pilot runs it; so do workers, should it be dead.
@@ -28,8 +24,15 @@ async def sweep(
     calls = [
         Call(
             SWEEP,
-            (*partition.lanes, partition.stats, partition.joins, partition.joined, partition.join("")),
-            (len(branches), _JOINS_A_CALL, *joined),
+            (
+                *partition.lanes,
+                partition.stats,
+                partition.joins,
+                partition.joined,
+                partition.join(""),
+                partition.settings,
+            ),
+            (_JOINS_A_CALL, *joined),
         )
         for partition in keys.all
     ]

@@ -202,7 +202,7 @@ class Worker:
                     await self._heartbeat()
                     beats += 1
                     if beats % _SWEEP_EVERY == 0:
-                        await sweep(self._server, self._keys, (), self.contract.join)
+                        await sweep(self._server, self._keys, self.contract.join)
             except (LeaseLostError, NotProvisionedError) as error:
                 log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
                 self._forget_lease()

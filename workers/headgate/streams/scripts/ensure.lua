@@ -2,7 +2,7 @@
 -- Makes one partition's consumer groups what the spec wants; a second call changes nothing.
 -- A group on a source without any group starts at the first entry, so that nothing published before it is lost;
 -- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.
--- The settings say to publishers what the spec says, so that they need no copy of it.
+-- The settings say to publishers and to the sweep what the spec says, so that they need no copy of it.
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
 -- ARGV  1 number of partitions   2 dedupe window in ms, then the branches
 -- Gives the number of groups created and destroyed
@@ -10,7 +10,7 @@ local changes = 0
 local wanted = {}
 local branches = {unpack(ARGV, 3)}
 for _, branch in ipairs(branches) do wanted[branch] = true end
-redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'dedupeMs', ARGV[2])
+redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'dedupeMs', ARGV[2], 'branches', #branches)
 
 local function groups_of(stream)
   local found, count = {}, 0
