@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.streams import NotProvisionedError, ServerUnavailableError, StreamsError
-from headgate.streams.wire import Wire, raise_reply
+from headgate.streams import Doorbell, NotProvisionedError, Server, ServerUnavailableError, StreamsError
+from headgate.streams import doorbell as doorbell_module
+from headgate.streams import wire as wire_module
+from headgate.streams.wire import Wire, open_wire, raise_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 
 class Transport:
@@ -96,3 +101,45 @@ def test_an_error_reply_is_raised_as_what_it_means(text: str, meant: type[Except
 
 class ReplyErrorOfTests(Exception):  # noqa: N818
     """As hiredis gives it."""
+
+
+class Peer:
+    """A server that answers every command with the same bytes, or with none; knows how many stay connected."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.gone = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(self.answer)
+        writer.close()
+        self.gone.set()
+
+    async def meet(self, guest: Callable[[Server], Awaitable[object]], login: str = "") -> str:
+        """What a guest is told, once it has hung up."""
+        listener = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        async with listener:
+            port = listener.sockets[0].getsockname()[1]
+            with pytest.raises(StreamsError) as told:
+                await guest(Server.connect(f"redis://{login}127.0.0.1:{port}"))
+            async with asyncio.timeout(5):
+                await self.gone.wait()
+        return str(told.value)
+
+
+def test_a_wire_whose_login_is_refused_hangs_up():
+    peer = Peer(b"-WRONGPASS invalid username-password pair\r\n")
+    assert "WRONGPASS" in asyncio.run(peer.meet(lambda server: open_wire(server, "key"), ":secret@"))
+
+
+def test_a_wire_whose_login_is_not_answered_hangs_up_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wire_module, "_OPEN_SECONDS", 0.1)
+    said = asyncio.run(Peer(b"").meet(lambda server: open_wire(server, "key"), ":secret@"))
+    assert said.endswith("timed out")
+
+
+def test_a_doorbell_on_a_connection_that_died_silently_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doorbell_module, "SOCKET_SECONDS", 0.1)
+    said = asyncio.run(Peer(b"").meet(lambda server: Doorbell(server).wait({"lane": "0-0"}, 0.01)))
+    assert said.endswith("no answer")

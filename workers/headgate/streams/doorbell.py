@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.streams.errors import ServerUnavailableError
+from headgate.streams.server import SOCKET_SECONDS, redact
 from headgate.streams.wire import open_wire
 
 if TYPE_CHECKING:
@@ -47,9 +49,12 @@ class Doorbell:
         wire = await open_wire(self._server, next(iter(last_ids)))
         block_ms = max(1, int(seconds * 1000))
         try:
-            reply = await wire.call(
-                "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *last_ids, *last_ids.values()
-            )
+            async with asyncio.timeout(seconds + SOCKET_SECONDS):
+                reply = await wire.call(
+                    "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *last_ids, *last_ids.values()
+                )
+        except TimeoutError as error:
+            raise ServerUnavailableError(f"Redis server {redact(self._server.url)}: no answer") from error
         finally:
             wire.close()
         return bool(reply)

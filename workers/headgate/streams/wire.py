@@ -164,13 +164,21 @@ async def open_wire(server: Server, key: str) -> Wire:
             else:
                 host, port = await server.address(key)
                 _, wire = await loop.create_connection(lambda: Wire(name), host, port, ssl=_tls(options))
-            if options.get("password"):
-                await wire.call("AUTH", options.get("username") or "default", options["password"])
-            if options.get("db"):
-                await wire.call("SELECT", options["db"])
+            await _log_in(wire, options)
     except (OSError, TimeoutError) as error:
-        raise ServerUnavailableError(f"Redis server {name}: {error or 'timed out'}") from error
+        raise ServerUnavailableError(f"Redis server {name}: {str(error) or 'timed out'}") from error
     return wire
+
+
+async def _log_in(wire: Wire, options: Any) -> None:
+    try:
+        if options.get("password"):
+            await wire.call("AUTH", options.get("username") or "default", options["password"])
+        if options.get("db"):
+            await wire.call("SELECT", options["db"])
+    except BaseException:
+        wire.close()  # whoever is refused comes again, each time on a new connection
+        raise
 
 
 def _tls(options: Any) -> ssl.SSLContext | None:
