@@ -68,7 +68,9 @@ async def reconcile(
         redis = problem
     except Exception as error:  # noqa: BLE001  # a refusal is the server's own; the next pass tries again
         log.warning("groups not made", pipeline=str(pipeline), error=str(error) or repr(error))
-        redis = Problem("ServerRefused", f"the streams' groups could not be made: {error or repr(error)}")
+        redis = Problem(
+            "ServerRefused", f"the streams' groups could not be made: {str(error) or repr(error)}"
+        )
     try:
         writes += await substrate.apply(pipeline)
     except Problem as problem:
@@ -76,6 +78,6 @@ async def reconcile(
     except Exception as error:  # noqa: BLE001  # a substrate's errors are its own; the next pass tries again
         log.warning("workers not applied", pipeline=str(pipeline), error=str(error) or repr(error))
         workers = Problem(
-            "ApplyFailed", f"the workers could not be applied, will try again: {error or repr(error)}"
+            "ApplyFailed", f"the workers could not be applied, will try again: {str(error) or repr(error)}"
         )
     return Findings(generation, pipeline, redis=redis, workers=workers, writes=writes)

@@ -55,6 +55,6 @@ def unreachable(error: Exception) -> Problem:
     """What a server that does not answer means to the pipeline's owner."""
     return Problem(
         "ServerUnavailable",
-        f"the Redis server does not answer: {error or 'timed out'}; check that it runs, and the URL in the Secret: its"
-        " host has to be known in the operator's namespace too (service.namespace)",
+        f"the Redis server does not answer: {str(error) or 'timed out'}; check that it runs, and the URL in the Secret:"
+        " its host has to be known in the operator's namespace too (service.namespace)",
     )

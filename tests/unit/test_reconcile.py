@@ -72,6 +72,16 @@ async def test_a_pipeline_without_a_server_says_so():
     assert findings.redis.reason == "NoRedis"
 
 
+async def test_an_error_without_words_is_told_by_its_name(monkeypatch):
+    async def hang(*_args):
+        raise TimeoutError
+
+    monkeypatch.setattr(topology, "ensure_groups", hang)
+    findings = await reconcile(manifest(), substrate=Place(KeyError()), connect=connected)
+    assert "does not answer: timed out;" in findings.redis.message
+    assert findings.workers.message.endswith("KeyError()")
+
+
 async def test_removal_gives_up_on_a_server_that_is_gone(monkeypatch):
     monkeypatch.setattr(topology, "REMOVE_SECONDS", 0.5)
     with pytest.raises(Problem) as raised:

@@ -134,7 +134,9 @@ class Worker:
                     await consumer.release()
         except (StreamsError, TimeoutError) as error:
             log.warning(
-                "worker.not_released", error=str(error), claimed_after=self.contract.claim_after_seconds
+                "worker.not_released",
+                error=str(error) or "timed out",
+                claimed_after=self.contract.claim_after_seconds,
             )
         log.info("worker.drained")
 
