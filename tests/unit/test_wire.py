@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.asyncio.connection import parse_url
 
 from headgate.streams import Doorbell, NotProvisionedError, Server, ServerUnavailableError, StreamsError
 from headgate.streams import doorbell as doorbell_module
@@ -101,6 +103,20 @@ def test_an_error_reply_is_raised_as_what_it_means(text: str, meant: type[Except
 
 class ReplyErrorOfTests(Exception):  # noqa: N818
     """As hiredis gives it."""
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "checks_name"),
+    [
+        ("", ssl.CERT_REQUIRED, True),
+        ("?ssl_check_hostname=false", ssl.CERT_REQUIRED, False),
+        ("?ssl_cert_reqs=none", ssl.CERT_NONE, False),
+    ],
+)
+def test_tls_is_what_the_url_says_as_for_the_operator(options: str, mode: ssl.VerifyMode, checks_name: bool):
+    context = wire_module._tls(parse_url(f"rediss://server{options}"))
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (mode, checks_name)
 
 
 class Peer:

@@ -8,7 +8,6 @@ because only the caller knows whether what was asked may be asked again.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from headgate.streams.errors import NotProvisionedError, ServerUnavailableError,
 from headgate.streams.server import CLUSTER_SCHEMES, Server, redact
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from headgate.streams.script import Script
@@ -182,9 +182,8 @@ async def _log_in(wire: Wire, options: Any) -> None:
 
 
 def _tls(options: Any) -> ssl.SSLContext | None:
+    """What the client library would make of the URL's `ssl_` options; None without TLS."""
     if options.get("connection_class") is not SSLConnection:
         return None
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_certfile"):
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
+    chosen = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return SSLConnection(**chosen).ssl_context.get()
