@@ -190,7 +190,6 @@ class Pilot:
         highest = max(flight.branches[name].level.index for name in pipeline.branch_names)
         flight.reading = PipelineReading(
             pipeline=pipeline,
-            at=now,
             measurement=measurement,
             branches=readings,
             level=inputs.levels(pipeline)[highest - 1].name if highest else "",

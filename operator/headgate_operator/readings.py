@@ -46,8 +46,6 @@ class PipelineReading:
     """One pipeline at one tick: what status, metrics and the table are made from."""
 
     pipeline: Pipeline
-    at: float
-    """On the pilot's clock."""
     measurement: PipelineMeasurement | None
     branches: Mapping[str, BranchReading]
     level: str

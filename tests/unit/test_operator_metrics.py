@@ -20,7 +20,6 @@ PACK = NAMES | {"branch": "pack"}
 def samples(measurement):
     reading = PipelineReading(
         pipeline=pipeline(backpressure=LEVELS),
-        at=0,
         measurement=measurement,
         branches={
             "pack": BranchReading(

@@ -35,7 +35,6 @@ def reading(*, workers=IDLE, measured=True, level="", error="", **figures):
     )
     return PipelineReading(
         pipeline=pipeline(backpressure=LEVELS),
-        at=0,
         measurement=PipelineMeasurement(published=7, branches={"pack": found}) if measured else None,
         branches={"pack": branch},
         level=level,

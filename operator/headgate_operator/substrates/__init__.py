@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of one branch: how many were asked for, exist, can work, and the names of those there are."""
+    """The workers of one branch: how many were asked for, exist, and can work."""
 
     desired: int = 0
     running: int = 0
     ready: int = 0
-    names: tuple[str, ...] = ()
 
 
 class Substrate(Protocol):

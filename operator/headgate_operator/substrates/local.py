@@ -114,14 +114,14 @@ class LocalSubstrate:
         found = {}
         for branch in pipeline.branch_names:
             active = list(self._active(pipeline, branch))
-            running = [slot.name for slot in active if slot.process is not None]
+            running = {slot.name for slot in active if slot.process is not None}
             ready = 0
             if running:
                 beats = pipeline.keys.partition(0).beats(branch)
                 leases = await self._server.execute(beats, "ZRANGE", beats, 0, -1)
                 holders = {lease.decode().rpartition(".")[0] for lease in leases}
-                ready = len(holders & set(running))
-            found[branch] = Workers(len(active), len(running), ready, tuple(running))
+                ready = len(holders & running)
+            found[branch] = Workers(len(active), len(running), ready)
         return found
 
     async def scale(self, pipeline: Pipeline, branch: str, replicas: int, holding: Mapping[str, int]) -> None:

@@ -23,11 +23,6 @@ class Gate:
 
     OPEN: ClassVar[Gate]
 
-    @property
-    def name(self) -> str:
-        """`open` or `delayed`."""
-        return "delayed" if self.delayed else "open"
-
     def encode(self) -> str:
         """The gate key's value: `<bits>:<patience in ms>`."""
         return f"{sum(_BIT[lane] for lane in self.delayed)}:{self.max_delay_seconds * 1000}"

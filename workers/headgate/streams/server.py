@@ -105,13 +105,6 @@ class Server:
             return await self._guard(self._client.execute_command(*command, target_nodes=node))
         return await self._guard(self._client.execute_command(*command))
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int] = ()) -> Any:
-        """One script call."""
-        (reply,) = await self.run_all([Call(script, keys, args)])
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
-
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Many script calls in one round trip a server; an error reply stands in its call's place."""
         if not calls:
