@@ -39,7 +39,9 @@ def read_documents(file: Path) -> list[dict[str, Any]]:
         raise CommandError(f"{file}: is not YAML: {error}", Exit.INVALID) from error
     for document in documents:
         if not isinstance(document, dict):
-            raise CommandError(f"{file}: {document!r} is no manifest: write one with apiVersion, kind, spec")
+            raise CommandError(
+                f"{file}: {document!r} is no manifest: write one with apiVersion, kind, spec", Exit.INVALID
+            )
     return documents
 
 

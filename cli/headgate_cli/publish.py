@@ -85,13 +85,16 @@ def _from_file(file: Path, lane: Lane) -> Iterator[NewEvent]:
     from headgate_cli.samples import as_event  # noqa: PLC0415
 
     try:
-        lines = sys.stdin if str(file) == "-" else file.open()
+        lines = sys.stdin if str(file) == "-" else file.open(encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}", Exit.INVALID) from error
     with lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield as_event(_decode(line, f"{file}:{number}"), f"{file}:{number}", lane)
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield as_event(_decode(line, f"{file}:{number}"), f"{file}:{number}", lane)
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{file}: is not UTF-8: {error}", Exit.INVALID) from error
 
 
 def _decode(text: str, where: str) -> Any:

@@ -36,4 +36,5 @@ def validate_command(
         if documents and not wrong:
             typer.echo(f"{file}: valid")
     if found:
-        raise CommandError(f"{len(found)} mistakes\n" + "\n".join(found), Exit.INVALID)
+        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        raise CommandError(f"{count}\n" + "\n".join(found), Exit.INVALID)

@@ -14,6 +14,7 @@ from headgate.event import Lane, NewEvent
 from headgate_cli.exits import CommandError
 from headgate_cli.main import VERBS
 from headgate_cli.manifests import load
+from headgate_cli.publish import _from_file
 from headgate_cli.samples import as_event, sample_events
 
 NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
@@ -84,6 +85,16 @@ def test_mistakes_are_one_line_that_says_what_to_do(arguments: tuple[str, ...], 
     assert said.stderr.startswith("headgate: ")
     assert remedy in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_file_of_another_kind_is_a_mistake_of_the_user_too(tmp_path: Path):
+    other = tmp_path / "other"
+    other.write_text("- a list")
+    said = headgate("validate", str(other))
+    assert (said.returncode, len(said.stderr.splitlines())) == (2, 1)
+    other.write_bytes('{"data": "caf\xe9"}'.encode("latin-1"))
+    with pytest.raises(CommandError, match="is not UTF-8"):
+        list(_from_file(other, Lane.NORMAL))
 
 
 def test_a_server_that_is_not_there_is_named():
