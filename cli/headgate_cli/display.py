@@ -180,7 +180,7 @@ def _headline(reading: PipelineReading) -> str:
         return f"unknown: {reading.error or 'the server cannot tell'}"
     text = f"published {found.published} ({reading.published_per_second:.1f}/s)"
     if reading.pipeline.spec.join is not None:
-        text += f"  joined {found.joined}" + (f" ({found.partial} partial)" if found.partial else "")
+        text += f"  joined {found.joined}" + (f"  partial {found.partial}" if found.partial else "")
     if reading.level:
         text += f"  level {reading.level}"
     return text + (f"  {reading.error}" if reading.error else "")

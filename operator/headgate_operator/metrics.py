@@ -42,7 +42,7 @@ def _pipeline_metrics(readings: list[PipelineReading]) -> Iterator[Metric]:
     published = CounterMetricFamily("headgate_pipeline_published", "Events published.", labels=_PIPELINE)
     joined = CounterMetricFamily(
         "headgate_pipeline_joined",
-        "Final records of the join: complete, or partial after its time-out.",
+        "Final records of the join: complete, or partial: a branch failed, or is missing after the time-out.",
         labels=(*_PIPELINE, "completeness"),
     )
     level = GaugeMetricFamily(
