@@ -67,9 +67,8 @@ class Leader:
         renewed = time.monotonic()
         while True:
             await asyncio.sleep(self._times.retry)
-            started = (
-                time.monotonic()
-            )  # the Lease counts from when it was written, not from when we heard of it
+            # The Lease counts from when it was written, not from when we heard of it.
+            started = time.monotonic()
             if await self._try():
                 renewed = started
             elif not self._held_by_self() or time.monotonic() - renewed > self._times.renew_deadline:

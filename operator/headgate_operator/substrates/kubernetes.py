@@ -192,9 +192,8 @@ class KubernetesSubstrate:
         gone = [
             key for key in self._applied if key.namespace == namespace and key.name.startswith(f"{name}-")
         ]
-        for (
-            key
-        ) in gone:  # of a pipeline with a longer name too, at worst: that one applies once more, to no effect
+        # Of a pipeline with a longer name too, at worst: that one applies once more, to no effect.
+        for key in gone:
             del self._applied[key]
 
     def saw(self, event: str | None, deployment: Manifest) -> bool:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
     from headgate.streams.keys import PipelineKeys
 
-_UNLINKED_AT_ONCE = (
-    500  # keys of one slot: long enough to be cheap, short enough to leave the server to others
-)
+# Keys of one slot: long enough to be cheap, short enough to leave the server to others.
+_UNLINKED_AT_ONCE = 500
 
 
 async def ensure_groups(

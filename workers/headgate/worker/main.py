@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from headgate.contract import BranchContract
 
 log = structlog.get_logger("headgate.worker")
-EXIT_LOAD = (
-    2  # the handler cannot be loaded: starting again will not help until the image or manifest changes
-)
+# The handler cannot be loaded: starting again will not help until the image or manifest changes.
+EXIT_LOAD = 2
 
 
 def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int = 9100) -> int:

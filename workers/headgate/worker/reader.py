@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 BATCH = 250
 _SHARE_EVERY = 16  # reads; then the lower lanes get their part first, so that they never starve
 _IDLE_SECONDS = 1.0
-_SCRIPT_EVERY_SECONDS = (
-    0.05  # without it being asked: how often the script looks at due retries, gate and lease
-)
+_SCRIPT_EVERY_SECONDS = 0.05  # between two looks of the script at due retries, gate and lease
 _WAIT_COUNT = 16
 _PLAIN_LEAST = 128  # events a plain read is worth it for; slow handlers have no room for so many
 _HELD_DOWN_TO = (0, 0, 2, 6, 0)  # by stream number: the gate's bits of that lane and the lanes above it
@@ -45,9 +43,8 @@ class Reader:
         self._first = 0
         self._due_ms = -1
         self._held = 0
-        self._rush: dict[
-            int, tuple[int, float]
-        ] = {}  # by partition: the lowest stream to read plainly, until when
+        # By partition: the lowest stream to read plainly, until when.
+        self._rush: dict[int, tuple[int, float]] = {}
 
     async def turn(self) -> None:
         """Waits until there is room, reads once, and waits for the next event when there was nothing.
