@@ -159,7 +159,11 @@ def _media_pod(namespace: str) -> Manifest:
                         "-c",
                         "umask 0; chmod 0777 /media && touch /tmp/ready && exec sleep infinity",
                     ],
-                    "readinessProbe": {"exec": {"command": ["test", "-f", "/tmp/ready"]}, "periodSeconds": 1},  # noqa: S108
+                    "readinessProbe": {
+                        "exec": {"command": ["test", "-f", "/tmp/ready"]},
+                        "periodSeconds": 1,
+                        "timeoutSeconds": 5,
+                    },  # noqa: S108
                     "env": [{"name": "HEADGATE_MEDIA", "value": "/media"}],
                     "volumeMounts": [{"name": "media", "mountPath": "/media"}],
                 }
