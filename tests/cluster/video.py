@@ -160,10 +160,10 @@ def _media_pod(namespace: str) -> Manifest:
                         "umask 0; chmod 0777 /media && touch /tmp/ready && exec sleep infinity",
                     ],
                     "readinessProbe": {
-                        "exec": {"command": ["test", "-f", "/tmp/ready"]},
+                        "exec": {"command": ["test", "-f", "/tmp/ready"]},  # noqa: S108 - the pod's
                         "periodSeconds": 1,
                         "timeoutSeconds": 5,
-                    },  # noqa: S108
+                    },
                     "env": [{"name": "HEADGATE_MEDIA", "value": "/media"}],
                     "volumeMounts": [{"name": "media", "mountPath": "/media"}],
                 }
