@@ -21,7 +21,7 @@ class Manifest:
 
     file: Path
     document: dict[str, Any]
-    """The manifest itself, in its final namespace."""
+    """The manifest as the API server would keep it, in its final namespace."""
     pipeline: Pipeline
     sample_events: str | None
     """`module:function` that makes events to try the pipeline with; None when it names none."""
@@ -62,7 +62,9 @@ def load(file: Path, namespace: str | None = None) -> Manifest:
     if found_mistakes := mistakes(file, document):
         raise CommandError("the manifest is refused\n" + "\n".join(found_mistakes), Exit.INVALID)
     from headgate_operator.pipeline import load_pipeline  # noqa: PLC0415
+    from headgate_operator.validation import admitted  # noqa: PLC0415
 
+    document = admitted(document)
     metadata = document["metadata"]
     document |= {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
     return Manifest(

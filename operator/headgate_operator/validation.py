@@ -68,6 +68,14 @@ def validate(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) 
     return [*errors, *_check_rules(new, before, root, "")]
 
 
+def admitted(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest without mistakes as the API server would keep it: nulls out, defaults in."""
+    kept: dict[str, Any] = as_json(manifest)
+    fill(kept, schema())
+    kept.pop("status", None)
+    return kept
+
+
 def _unknown(path: str) -> FieldError:
     return FieldError(path, Kind.UNKNOWN, None, f'unknown field "{path}"', "remove it or correct its name")
 

@@ -111,6 +111,15 @@ def test_a_file_with_two_pipelines_is_not_run(tmp_path: Path):
         load(two)
 
 
+def test_a_null_is_the_default_as_for_the_api_server(tmp_path: Path):
+    null = tmp_path / "null.yaml"
+    null.write_text(
+        NOOP.read_text().replace("spec:\n", "spec:\n  source: {partitions: null}\n  redis: null\n")
+    )
+    spec = load(null).pipeline.spec
+    assert (spec.source.partitions, spec.redis) == (1, None)
+
+
 def test_the_namespace_option_wins():
     assert str(load(NOOP).pipeline) == "default/noop"
     assert str(load(NOOP, "mine").pipeline) == "mine/noop"
