@@ -1,6 +1,6 @@
 # Headgate's images: `--target worker` is slim, `--target operator` adds the control plane.
 # Both run as any user on a read-only root file system.
-ARG BASE=docker.io/library/python:3.11-slim
+ARG BASE=python:3.11-slim
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS build
