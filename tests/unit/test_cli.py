@@ -154,3 +154,17 @@ def test_a_line_is_an_event():
     line = json.loads('{"data": {"a": 1}, "id": "x", "key": "k", "lane": "low"}')
     assert as_event(line, "here") == NewEvent(data={"a": 1}, id="x", key="k", lane=Lane.LOW)
     assert as_event({"data": 1}, "here", Lane.HIGH).lane is Lane.HIGH
+
+
+def test_a_slim_install_says_which_extra_a_verb_needs():
+    without = "import sys; sys.modules['yaml'] = None; from headgate_cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "validate", "pipeline.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "headgate: this verb needs more packages: pip install 'headgate[local]'\n",
+    )
