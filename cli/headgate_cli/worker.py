@@ -45,12 +45,17 @@ def worker_command(
     """  # noqa: D301, E501 - \b is what keeps the lines of an example apart
     _end_with_parent()
     from headgate.contract import BranchContract, ContractError  # noqa: PLC0415
+    from headgate.streams import Server  # noqa: PLC0415
     from headgate.worker import run_worker  # noqa: PLC0415
 
     if not contract:
         raise CommandError("HEADGATE_CONTRACT: not set: give the branch's settings as JSON", Exit.INVALID)
     if not redis_url:
         raise CommandError("HEADGATE_REDIS_URL: not set: give the server's URL", Exit.INVALID)
+    try:
+        Server.connect(redis_url)  # connects to nothing yet; it only reads the URL
+    except ValueError as error:
+        raise CommandError(f"HEADGATE_REDIS_URL: {error}", Exit.INVALID) from error
     import msgspec  # noqa: PLC0415
 
     try:

@@ -138,7 +138,7 @@ class Pilot:
                 measurements = await self._measure(server, flights)
                 await asyncio.gather(
                     *(
-                        self._steer(server, flight, measurement)
+                        self._steer_alone(server, flight, measurement)
                         for flight, measurement in zip(flights, measurements, strict=True)
                     )
                 )
@@ -156,6 +156,15 @@ class Pilot:
             for flight in flights:
                 flight.errors.append(f"cannot be measured: {error}")
         return measured
+
+    async def _steer_alone(
+        self, server: Server, flight: _Flight, measurement: PipelineMeasurement | None
+    ) -> None:
+        """Keeps a fault of ours with one pipeline from stopping the others; its next tick tries again."""
+        try:
+            await self._steer(server, flight, measurement)
+        except Exception:
+            log.exception("not steered", pipeline=str(flight.pipeline))
 
     async def _steer(self, server: Server, flight: _Flight, measurement: PipelineMeasurement | None) -> None:
         """Decides and applies for one pipeline. Errors go into its reading; what they concern is held."""

@@ -182,3 +182,20 @@ async def test_joins_time_out_also_while_no_operator_looks(valkey: Server, tmp_p
             assert worker.wait_ended() == 0
     (record,) = records
     assert (record.id, record.missing) == ("i", ("b",))
+
+
+async def test_a_settle_the_server_refuses_for_good_ends_the_worker_loudly(
+    valkey: Server, tmp_path: Path
+) -> None:
+    """Going on, it would hold the events under a living lease, where nobody can claim them."""
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            dead = canal.keys.partition(0).dead("a")
+            await canal.command(dead, "SET", dead, "no stream")
+            worker = workers.start(canal.contract())
+            await canal.command(
+                canal.keys.partition(0).lanes[1], "XADD", canal.keys.partition(0).lanes[1], "*", "x", "y"
+            )
+            assert worker.wait_ended() not in {0, None}
+            assert worker.said("settle.refused") == 1
+            assert "WRONGTYPE" in worker.log()

@@ -168,3 +168,11 @@ def test_a_slim_install_says_which_extra_a_verb_needs():
         2,
         "headgate: this verb needs more packages: pip install 'headgate[local]'\n",
     )
+
+
+def test_a_worker_refuses_what_is_no_redis_url_in_one_line():
+    contract = '{"namespace":"n","pipeline":"p","branch":"b","function":"m:f"}'
+    done = headgate("worker", "--contract", contract, "--redis-url", "http://somewhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("headgate: HEADGATE_REDIS_URL: ")
+    assert done.stderr.count("\n") == 1

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SCALE_MANAGER = "headgate-pilot"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 STOPPING_SECONDS = 60.0
+_PRICED_AT_ONCE = 20  # pods: hundreds one after another would outlast the pilot's round
 """Longest wait for the pods of a removed pipeline; more than their grace period."""
 
 log = structlog.get_logger()
@@ -248,24 +249,27 @@ class KubernetesSubstrate:
 
     async def _price(self, pipeline: Pipeline, branch: str, holding: Mapping[str, int]) -> None:
         """Makes the pods that hold least the cheapest to delete; one that cannot be priced keeps its old price."""
+        few = asyncio.Semaphore(_PRICED_AT_ONCE)
+
+        async def price(name: str, cost: str) -> None:
+            patch = {"metadata": {"annotations": {DELETION_COST: cost}}}
+            try:
+                async with few:
+                    await self._cluster.patch(
+                        "v1", "Pod", pipeline.namespace, name, patch, field_manager=SCALE_MANAGER
+                    )
+            except NotFoundError:
+                return
+            except ClusterError as error:
+                log.warning("deletion cost not set", pod=name, error=str(error))
+
+        changes = []
         for pod in await self._pods(pipeline, branch):
             name = pod["metadata"]["name"]
             cost = str(holding.get(name, 0))
-            if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") == cost:
-                continue
-            try:
-                await self._cluster.patch(
-                    "v1",
-                    "Pod",
-                    pipeline.namespace,
-                    name,
-                    {"metadata": {"annotations": {DELETION_COST: cost}}},
-                    field_manager=SCALE_MANAGER,
-                )
-            except NotFoundError:
-                continue
-            except ClusterError as error:
-                log.warning("deletion cost not set", pod=name, error=str(error))
+            if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") != cost:
+                changes.append(price(name, cost))
+        await asyncio.gather(*changes)
 
     async def _delete(self, live: Manifest) -> None:
         key = _key(live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,9 +34,9 @@ Gate.OPEN = Gate()
 
 async def set_gate(server: Server, keys: PipelineKeys, branch: str, gate: Gate, ttl_seconds: float) -> None:
     """Sets a branch's gate on every partition for `ttl_seconds`; an open gate is no key at all."""
-    for partition in keys.all:
-        name = partition.gate(branch)
-        if gate.delayed:
-            await server.execute(name, "SET", name, gate.encode(), "PX", int(ttl_seconds * 1000))
-        else:
-            await server.execute(name, "DEL", name)
+    names = [partition.gate(branch) for partition in keys.all]
+    if gate.delayed:
+        rest = (gate.encode(), "PX", int(ttl_seconds * 1000))
+        await asyncio.gather(*(server.execute(name, "SET", name, *rest) for name in names))
+    else:
+        await asyncio.gather(*(server.execute(name, "DEL", name) for name in names))

@@ -80,8 +80,9 @@ class Settler:
                 log.warning("settle.fenced", error=str(error), events=len(batch))
                 return False
             except StreamsError as error:
-                log.error("settle.failed", error=str(error), events=len(batch), kinds=_kinds(batch))  # noqa: TRY400
-                return False
+                # Asking again would not help, and going on would hold these events for as long as the worker lives.
+                log.error("settle.refused", error=str(error), events=len(batch), kinds=_kinds(batch))  # noqa: TRY400
+                raise
             else:
                 return True
 
