@@ -199,3 +199,6 @@ async def test_a_settle_the_server_refuses_for_good_ends_the_worker_loudly(
             assert worker.wait_ended() not in {0, None}
             assert worker.said("settle.refused") == 1
             assert "WRONGTYPE" in worker.log()
+            await canal.command(dead, "DEL", dead)
+            # What could not be written is not acked either: the next worker has it.
+            assert (await canal.measured()).branches["a"].pending == 1

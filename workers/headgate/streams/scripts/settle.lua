@@ -2,7 +2,7 @@
 -- Settles a batch of one consumer's deliveries: acks each and writes its outcome at once, or refuses them all.
 -- The fence is the consumer's lease (see register.lua): whoever claims from a consumer ends its lease first, in the
 -- same script, so that a consumer with a lease owns everything it was given. Repeating a settle changes nothing,
--- because an outcome is written only when the ack found the delivery still pending.
+-- because an outcome is written only for a delivery that is still pending.
 -- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 dead letters   7 stats   8 joins   9 joined   10 join prefix
 --       11 beats
 -- ARGV  1 group   2 consumer   3 busy time of the handlers in microseconds
@@ -37,8 +37,8 @@ end
 
 while at <= #ARGV do
   local kind, stream, entry, id, published = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  local mine = redis.call('XACK', KEYS[stream], group, entry) == 1
-  if mine and stream == 4 then redis.call('XDEL', KEYS[4], entry) end
+  -- The outcome first, then the ack: scripts have no rollback, and what cannot be written must stay pending.
+  local mine = #redis.call('XPENDING', KEYS[stream], group, entry, entry, 1) == 1
   if kind == 'done' then
     if mine then
       done = done + 1
@@ -64,6 +64,10 @@ while at <= #ARGV do
       if branches > 0 then gather(keys, KEYS[10], id, group, '-' .. ARGV[at + 5], published, now, wanted, timeout) end
     end
     at = at + 7
+  end
+  if mine then
+    redis.call('XACK', KEYS[stream], group, entry)
+    if stream == 4 then redis.call('XDEL', KEYS[4], entry) end
   end
 end
 
