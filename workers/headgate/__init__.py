@@ -4,7 +4,7 @@ A handler is `async def handle(event) -> result`, or a plain function; it gets a
 and raises to be tried again (`PermanentError`: never again).
 """
 
-from headgate.errors import PermanentError
+from headgate.errors import PermanentError, RetryLaterError
 from headgate.event import Event, Lane, NewEvent
 
-__all__ = ["Event", "Lane", "NewEvent", "PermanentError"]
+__all__ = ["Event", "Lane", "NewEvent", "PermanentError", "RetryLaterError"]

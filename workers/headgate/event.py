@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DATA, ID, TYPE, SOURCE, KEY, TIME = b"data", b"id", b"type", b"source", b"key", b"time"
+TRACE, ROOT = b"traceparent", b"root"
 _TIME_DIGITS = 15  # milliseconds since 1970 have 13 until the year 2286; what has more is no time
 _DECODER = msgspec.json.Decoder()
 _ENCODER = msgspec.json.Encoder()
@@ -36,6 +37,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event to publish. `data` is anything JSON can carry; without an `id` each publish is an event of its own.
 
     With an `id`, publishing again within the dedupe window changes nothing. Equal keys share a partition.
+    `traceparent` is a W3C Trace Context header; without one, the publisher's current span's goes along.
     """
 
     data: Any
@@ -44,13 +46,17 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     key: str | None = None
     lane: Lane = Lane.NORMAL
+    traceparent: str | None = None
 
 
 class Event(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """An event as a handler gets it.
 
     `body` are the bytes of the `data` field, `published_ms` milliseconds since the epoch by the publisher's clock,
-    `attempt` counts from 1 and grows with retries and with deliveries whose worker died.
+    `attempt` counts from 1 and grows with retries and with deliveries whose worker died. `root` is the id of the event
+    that this one was split from, at first hand or at last (None: it was not split from any). `fencing_token` grows each
+    time a partition of an ordered branch changes hands (0 elsewhere): a store that refuses older tokens is safe from
+    a worker that was thought dead.
     """
 
     id: str
@@ -62,6 +68,9 @@ class Event(msgspec.Struct, kw_only=True, eq=False, gc=False):
     partition: int = 0
     published_ms: int = 0
     attempt: int = 1
+    traceparent: str | None = None
+    root: str | None = None
+    fencing_token: int = 0
     _decoded: Any = msgspec.UNSET
 
     @property
@@ -97,6 +106,8 @@ def to_fields(event: NewEvent, event_id: str, time_ms: int) -> list[bytes]:
         fields += (SOURCE, event.source.encode())
     if event.key is not None:
         fields += (KEY, event.key.encode())
+    if event.traceparent is not None:
+        fields += (TRACE, event.traceparent.encode())
     return fields
 
 
@@ -147,6 +158,8 @@ def from_fields(
             partition=partition,
             published_ms=published_ms,
             attempt=attempt,
+            traceparent=found[TRACE].decode() if found.get(TRACE) else None,
+            root=found[ROOT].decode() if found.get(ROOT) else None,
         )
     except ValueError as error:
         raise InvalidEventError(f"a field of the entry cannot be read: {error}") from error

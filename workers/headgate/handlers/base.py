@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from headgate.event import Event
 
@@ -22,11 +22,28 @@ class RemoteError(Exception):
     """What a handler raised in its process: the exception's type and text, as one line."""
 
 
-class Handler(Protocol):
-    """One event at a time in each of `concurrency` slots."""
+class Handler:
+    """Handles events in each of `concurrency` slots: one at a time, or a batch where the branch wants batches.
+
+    `paused_until` (monotonic seconds) is when the next event may be begun: what it hands events to asked for a pause.
+    Besides the errors of a handler's own, `TargetGoneError` says that no event will ever be taken.
+    """
+
+    paused_until: float = 0.0
+
+    async def start(self) -> None:
+        """Makes ready, before the first event is read; may wait for what events are handed to."""
 
     def __call__(self, slot: int, event: Event) -> Awaitable[Any]:
         """Handles an event; cancelling it stops the work, as far as the place it runs in allows."""
+        raise NotImplementedError
+
+    def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:
+        """Handles a batch: None when all are done, or a list with each event's result or the exception it failed with."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Ends what the handler keeps running: threads, processes."""
+
+    async def aclose(self) -> None:
+        """Ends what has to be ended on the worker's loop: connections."""
