@@ -50,6 +50,26 @@ class PartitionKeys:
         """String that says which lanes wait; expires by itself."""
         return f"{self.tag}:gate:{branch}"
 
+    def closed(self, branch: str) -> str:
+        """String that says why a branch takes nothing until it is opened again."""
+        return f"{self.tag}:closed:{branch}"
+
+    def owner(self, branch: str) -> str:
+        """Hash of which consumer of an ordered branch has the partition, and its fencing token."""
+        return f"{self.tag}:owner:{branch}"
+
+    def blocked(self, branch: str) -> str:
+        """Hash of an ordered branch's keys whose oldest event waits for its next attempt."""
+        return f"{self.tag}:blocked:{branch}"
+
+    def parked(self, branch: str, key: str = "") -> str:
+        """List of the events behind a blocked key, in order; without a key the prefix of all."""
+        return f"{self.tag}:parked:{branch}:{key}"
+
+    def rate(self, branch: str) -> str:
+        """String of a branch's rate limit: when it is full again; on partition 0 only."""
+        return f"{self.tag}:rate:{branch}"
+
     def beats(self, branch: str) -> str:
         """Sorted set of a branch's workers by the time in ms of their last heartbeat."""
         return f"{self.tag}:beats:{branch}"
@@ -81,6 +101,31 @@ class PartitionKeys:
     def joined(self) -> str:
         """Stream of final records."""
         return f"{self.tag}:joined"
+
+    @property
+    def timed_out(self) -> str:
+        """Stream of joins whose time was up, where the manifest wants them as dead letters; no branch has the name."""
+        return f"{self.tag}:dead:@join"
+
+    @property
+    def counts(self) -> str:
+        """Hash of counters that handlers count up."""
+        return f"{self.tag}:counts"
+
+    @property
+    def values(self) -> str:
+        """Hash of values that handlers put."""
+        return f"{self.tag}:values"
+
+    @property
+    def outbox(self) -> str:
+        """Stream of effects that belong to other slots, until they are relayed."""
+        return f"{self.tag}:outbox"
+
+    @property
+    def relayed(self) -> str:
+        """Hash of the last entry taken from each outbox."""
+        return f"{self.tag}:relayed"
 
 
 @dataclass(frozen=True)
