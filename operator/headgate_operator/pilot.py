@@ -276,8 +276,7 @@ class Pilot:
         with _noted(flight, "cannot sweep"):
             if measurement is None or any(b.backlog is None for b in measurement.branches.values()):
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
-                window = pipeline.spec.source.dedupe_window_seconds
-                await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
+                await ensure_groups(server, pipeline.keys, pipeline.branch_names, pipeline.source)
             await sweep(server, pipeline.keys, pipeline.join)
 
     async def _pause(self, until: float) -> None:

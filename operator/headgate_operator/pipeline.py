@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from headgate.contract import BranchContract, JoinContract, RetryContract
 from headgate.streams.keys import PipelineKeys
+from headgate.streams.settings import SourceSettings
 from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Pipeline:
             if branch.name == name:
                 return branch
         raise KeyError(f"pipeline {self}: no branch {name!r}; it has {', '.join(self.branch_names)}")
+
+    @property
+    def source(self) -> SourceSettings:
+        """What publishers and sweeps have to know of its source."""
+        return SourceSettings(dedupe_window_seconds=self.spec.source.dedupe_window_seconds)
 
     @property
     def join(self) -> JoinContract | None:

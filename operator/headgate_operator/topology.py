@@ -24,8 +24,8 @@ async def ensure(server: Server, pipeline: Pipeline) -> int:
     """
     try:
         async with asyncio.timeout(ENSURE_SECONDS):
-            window = pipeline.spec.source.dedupe_window_seconds
-            return await ensure_groups(server, pipeline.keys, pipeline.branch_names, window)
+            ensured = await ensure_groups(server, pipeline.keys, pipeline.branch_names, pipeline.source)
+            return ensured.changes
     except (ServerUnavailableError, TimeoutError) as error:
         raise unreachable(error) from error
 

@@ -19,10 +19,10 @@ from streams.servers import flush
 
 async def test_every_partition_gets_its_groups_and_a_second_call_changes_nothing(server: Server) -> None:
     keys = PipelineKeys("test", "canal", 4)
-    assert await ensure_groups(server, keys, ["a", "b"]) == 4 * 2 * 4
+    assert (await ensure_groups(server, keys, ["a", "b"])).changes == 4 * 2 * 4
     async with desk(server, ("a", "b"), partitions=4) as canal:
         before = await canal.snapshot()
-        assert await ensure_groups(server, keys, ["a", "b"]) == 0
+        assert (await ensure_groups(server, keys, ["a", "b"])).changes == 0
         assert await canal.snapshot() == before
 
 
@@ -53,7 +53,7 @@ async def test_a_branch_no_longer_named_goes_but_for_its_dead_letters(server: Se
         first, second = await take(consumer)
         await consumer.settle([dead(first), retried(second, 60_000)])
         await set_gate(server, canal.keys, "b", Gate(delayed=frozenset({Lane.LOW})), 60)
-        assert await ensure_groups(server, canal.keys, ["a"]) == 3
+        assert (await ensure_groups(server, canal.keys, ["a"])).changes == 3
         left = {name.decode() for name in await canal.snapshot()}
         partition = canal.keys.partition(0)
         assert left.isdisjoint(
@@ -62,7 +62,7 @@ async def test_a_branch_no_longer_named_goes_but_for_its_dead_letters(server: Se
         assert partition.retry("a") in left
         assert [letter.data for letter in await read_dead_letters(server, canal.keys, "b")] == ["hopeless"]
         assert (await canal.measured()).branches["a"].undelivered == 2
-        assert await ensure_groups(server, canal.keys, ["a"]) == 0
+        assert (await ensure_groups(server, canal.keys, ["a"])).changes == 0
 
 
 async def test_one_lost_group_is_made_again(server: Server) -> None:
@@ -70,7 +70,7 @@ async def test_one_lost_group_is_made_again(server: Server) -> None:
         lane = canal.keys.partition(0).lane(Lane.LOW)
         await canal.command(lane, "XGROUP", "DESTROY", lane, "b")
         assert (await canal.measured()).branches["b"].backlog is None
-        assert await ensure_groups(server, canal.keys, ["a", "b"]) == 1
+        assert (await ensure_groups(server, canal.keys, ["a", "b"])).changes == 1
         assert (await canal.measured()).branches["b"].backlog == 0
 
 

@@ -11,6 +11,7 @@ import pytest
 from headgate.event import Lane
 from headgate.streams import (
     BranchMeasurement,
+    Ensured,
     Gate,
     LaneMeasurement,
     PipelineMeasurement,
@@ -85,9 +86,9 @@ class World:
     async def _sweep(self, *_: object) -> None:
         return None
 
-    async def _ensure(self, server: str, *_: object) -> int:
+    async def _ensure(self, server: str, *_: object) -> Ensured:
         self.healed.append(server)
-        return 0
+        return Ensured()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from headgate.streams import Server
+from headgate.streams import Ensured, Server
 from headgate_operator import topology
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import reconcile
@@ -48,7 +48,7 @@ async def test_workers_that_cannot_be_applied_do_not_keep_groups_from_being_made
 
     async def ensure_groups(_server, keys, branches, *_settings):
         made[str(keys), *branches] += 1
-        return 1
+        return Ensured(changes=1)
 
     monkeypatch.setattr(topology, "ensure_groups", ensure_groups)
     findings = await reconcile(manifest(), substrate=Place(RuntimeError("boom")), connect=connected)

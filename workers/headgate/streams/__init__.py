@@ -4,17 +4,20 @@ from headgate.streams.deadletters import DeadLetter, read_dead_letters
 from headgate.streams.doorbell import Doorbell
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, ServerUnavailableError, StreamsError
 from headgate.streams.gate import Gate, set_gate
-from headgate.streams.groups import ensure_groups, remove_pipeline, retire
+from headgate.streams.groups import Ensured, ensure_groups, remove_pipeline, retire
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
 from headgate.streams.publisher import Publisher, Receipt, find_pipeline
 from headgate.streams.server import Server
+from headgate.streams.settings import BranchStart, SourceSettings
 from headgate.streams.sweep import sweep
 
 __all__ = [
     "BranchMeasurement",
+    "BranchStart",
     "DeadLetter",
     "Doorbell",
+    "Ensured",
     "Gate",
     "LaneMeasurement",
     "LeaseLostError",
@@ -26,6 +29,7 @@ __all__ = [
     "Receipt",
     "Server",
     "ServerUnavailableError",
+    "SourceSettings",
     "StreamsError",
     "ensure_groups",
     "find_pipeline",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headgate.streams.script import ENSURE, RETIRE
 from headgate.streams.server import Call, Server
+from headgate.streams.settings import BranchStart, SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,25 +19,45 @@ if TYPE_CHECKING:
 _UNLINKED_AT_ONCE = 500
 
 
+class Ensured(msgspec.Struct, frozen=True):
+    """What had to be changed for a pipeline's groups to be there.
+
+    `changes` counts groups created and destroyed, `made` names the branches that got groups, `healed` those of them
+    that had been there before: their groups were lost.
+    """
+
+    changes: int = 0
+    made: tuple[str, ...] = ()
+    healed: tuple[str, ...] = ()
+
+
 async def ensure_groups(
-    server: Server, keys: PipelineKeys, branches: Sequence[str], dedupe_window_seconds: float = 600
-) -> int:
-    """Makes the consumer groups of every partition what `branches` says; gives the number of changes made.
+    server: Server,
+    keys: PipelineKeys,
+    branches: Sequence[BranchStart | str],
+    settings: SourceSettings = SourceSettings(),  # noqa: B008 - frozen
+) -> Ensured:
+    """Makes the consumer groups of every partition what `branches` says; a plain name starts at Now.
 
     Creates what is missing, removes groups of branches no longer named (their dead letters stay until the pipeline
-    goes). Leaves the pipeline's settings for publishers (`Publisher.open`). Calling it again changes nothing.
+    goes). Leaves the pipeline's settings for publishers (`Publisher.open`) and sweeps. Calling it again changes
+    nothing. Raises ValueError when a branch's start is no time, ServerUnavailableError.
     """
-    args: tuple[str | int, ...] = (keys.partitions, int(dedupe_window_seconds * 1000), *branches)
+    starts = [BranchStart(branch) if isinstance(branch, str) else branch for branch in branches]
+    pairs = [part for start in starts for part in (start.name, start.position)]
+    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), *pairs)
     calls = [
         Call(ENSURE, (*partition.lanes, f"{partition.tag}:", partition.settings), args)
         for partition in keys.all
     ]
     changes = 0
+    made: dict[str, None] = {}
     for reply in await server.run_all(calls):
         if isinstance(reply, Exception):
             raise reply
-        changes += reply
-    return changes
+        changes += reply[0]
+        made |= {branch.decode(): None for branch in reply[1]}
+    return Ensured(changes, tuple(made))
 
 
 async def remove_pipeline(server: Server, keys: PipelineKeys) -> int:

@@ -13,6 +13,7 @@ from headgate.streams.errors import NotProvisionedError
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
+from headgate.streams.settings import FIELDS, SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,18 +32,18 @@ class Receipt(msgspec.Struct, frozen=True):
     duplicate: bool
 
 
-async def find_pipeline(server: Server, namespace: str, pipeline: str) -> tuple[PipelineKeys, int]:
-    """The keys of a pipeline on this server, and its dedupe window in ms.
+async def find_pipeline(server: Server, namespace: str, pipeline: str) -> tuple[PipelineKeys, SourceSettings]:
+    """The keys of a pipeline on this server, and what its manifest says of its source.
 
     Raises NotProvisionedError when there is none of that name, ServerUnavailableError.
     """
     name = PipelineKeys(namespace, pipeline).partition(0).settings
-    partitions, window_ms = await server.execute(name, "HMGET", name, "partitions", "dedupeMs")
+    partitions, *fields = await server.execute(name, "HMGET", name, "partitions", *FIELDS)
     if partitions is None:
         raise NotProvisionedError(
             f"no pipeline {namespace}/{pipeline} on this server: apply or run its manifest first"
         )
-    return PipelineKeys(namespace, pipeline, int(partitions)), int(window_ms)
+    return PipelineKeys(namespace, pipeline, int(partitions)), SourceSettings.from_fields(fields)
 
 
 class Publisher:
@@ -70,8 +71,8 @@ class Publisher:
 
         Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError.
         """
-        keys, window_ms = await find_pipeline(server, namespace, pipeline)
-        return cls(server, keys, window_ms / 1000)
+        keys, settings = await find_pipeline(server, namespace, pipeline)
+        return cls(server, keys, settings.dedupe_window_seconds)
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Publishes events, in order within a partition; gives a receipt for each, in the order given.

@@ -4,13 +4,19 @@
 -- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.
 -- The settings say to publishers and to the sweep what the spec says, so that they need no copy of it.
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
--- ARGV  1 number of partitions   2 dedupe window in ms, then the branches
--- Gives the number of groups created and destroyed
-local changes = 0
-local wanted = {}
-local branches = {unpack(ARGV, 3)}
-for _, branch in ipairs(branches) do wanted[branch] = true end
-redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'dedupeMs', ARGV[2], 'branches', #branches)
+-- ARGV  1 number of partitions   2-5 dedupe window in ms, schema, durability, retention (empty: none)
+--       then the branches: name, `now` or the ms it starts at
+-- Gives the number of groups created and destroyed, the branches that got groups
+local changes, made = 0, {}
+local wanted, branches = {}, {}
+for i = 6, #ARGV, 2 do
+  branches[#branches + 1] = ARGV[i]
+  wanted[ARGV[i]] = true
+end
+redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'branches', #branches)
+for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
+  if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
+end
 
 local function groups_of(stream)
   local found, count = {}, 0
@@ -35,13 +41,14 @@ for lane = 1, 3 do
         redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '$', 'ENTRIESREAD', added)
       end
       changes = changes + 1
+      made[#made + 1] = branch
     end
   end
   for group in pairs(found) do
     if not wanted[group] then
       redis.call('XGROUP', 'DESTROY', KEYS[lane], group)
       redis.call('DEL', KEYS[4] .. 'retry:' .. group, KEYS[4] .. 'delayed:' .. group,
-        KEYS[4] .. 'gate:' .. group, KEYS[4] .. 'beats:' .. group)
+        KEYS[4] .. 'gate:' .. group, KEYS[4] .. 'beats:' .. group, KEYS[4] .. 'closed:' .. group)
       changes = changes + 1
     end
   end
@@ -51,6 +58,7 @@ for _, branch in ipairs(branches) do
   if not groups_of(retry)[branch] then
     redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
     changes = changes + 1
+    made[#made + 1] = branch
   end
 end
-return changes
+return {changes, made}
