@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headgate.contract import Executor
+from headgate.contract import BranchContract, Executor
 from headgate.handlers import HandlerLoadError, load_handler
 from headgate.handlers.python import LoopHandler, ProcessHandler, ThreadHandler, load_function
+
+if TYPE_CHECKING:
+    from headgate.handlers import Handler
 
 
 async def on_loop(event: Any) -> Any:
@@ -39,10 +42,23 @@ def module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, made.__name__, made)
 
 
+def load(name: str, executor: Executor = Executor.THREADS) -> Handler:
+    return load_handler(
+        BranchContract(
+            namespace="n",
+            pipeline="p",
+            branch="b",
+            function=f"handlers_of_tests:{name}",
+            executor=executor,
+            concurrency=1,
+        )
+    )
+
+
 @pytest.mark.parametrize("executor", Executor)
 @pytest.mark.parametrize("name", ["on_loop", "OnLoop"])
 def test_what_is_async_runs_on_the_loop_whatever_the_executor(name: str, executor: Executor) -> None:
-    assert isinstance(load_handler(f"handlers_of_tests:{name}", executor, 1), LoopHandler)
+    assert isinstance(load(name, executor), LoopHandler)
 
 
 @pytest.mark.parametrize("name", ["plain", "Plain", "inner.plain"])
@@ -50,7 +66,7 @@ def test_what_is_async_runs_on_the_loop_whatever_the_executor(name: str, executo
     ("executor", "kind"), [(Executor.THREADS, ThreadHandler), (Executor.PROCESSES, ProcessHandler)]
 )
 def test_what_is_plain_runs_where_the_executor_says(name: str, executor: Executor, kind: type) -> None:
-    handler = load_handler(f"handlers_of_tests:{name}", executor, 1)
+    handler = load(name, executor)
     assert isinstance(handler, kind)
     handler.close()
 

@@ -39,7 +39,7 @@ class Handler:
         raise NotImplementedError
 
     def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:
-        """Handles a batch: None when all are done, or a list with each event's result or the exception it failed with."""
+        """Handles a batch: None when all are done, or a list of each event's result or the exception it failed with."""
         raise NotImplementedError
 
     def close(self) -> None:

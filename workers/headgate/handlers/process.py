@@ -1,4 +1,8 @@
-"""A child process that runs one handler function, one event at a time, and can be killed without harm to others."""
+"""A child process that runs one handler function, one event or batch at a time.
+
+It can be killed without harm to others. What a handler raises may not survive the way between processes (many
+exceptions cannot be unpickled), so each becomes a `_Failure` on the way, and one of ours again here.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.errors import PermanentError
+from headgate.errors import PermanentError, RetryLaterError, TargetGoneError
 from headgate.event import InvalidEventError
 from headgate.handlers.base import HandlerCrashedError, RemoteError
 
@@ -21,6 +25,31 @@ if TYPE_CHECKING:
 
 # A fork server is started once, clean of this process's threads and loop, and forks quickly from then on.
 _CONTEXT = multiprocessing.get_context("forkserver")
+
+
+class _Failure(NamedTuple):
+    """What a handler raised: `kind` is later, gone, permanent or error; `seconds` are those of a RetryLaterError."""
+
+    kind: str
+    text: str
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Failure:
+        """An exception, ready for the way."""
+        if isinstance(error, RetryLaterError):
+            return cls("later", _text(error), error.seconds)
+        if isinstance(error, TargetGoneError):
+            return cls("gone", _text(error))
+        if isinstance(error, PermanentError | InvalidEventError):
+            return cls("permanent", _text(error))
+        return cls("error", f"{type(error).__name__}: {_text(error)}")
+
+    def error(self) -> Exception:
+        """The exception again."""
+        if self.kind == "later":
+            return RetryLaterError(self.text, self.seconds)
+        return {"gone": TargetGoneError, "permanent": PermanentError}.get(self.kind, RemoteError)(self.text)
 
 
 class Child:
@@ -37,10 +66,11 @@ class Child:
         """False once it died or was killed."""
         return self._process.is_alive()
 
-    async def call(self, event: Event) -> Any:
-        """The function's result for an event. Cancelling kills the process.
+    async def call(self, work: Event | list[Event]) -> Any:
+        """The function's result for an event or a batch. Cancelling kills the process.
 
-        Raises PermanentError or RemoteError as the function did, HandlerCrashedError when the process died.
+        Raises what the function raised (RemoteError for what is no error of ours), HandlerCrashedError when the
+        process died. A batch's result may be a list with exceptions in it.
         """
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[None] = loop.create_future()
@@ -48,12 +78,12 @@ class Child:
         loop.add_reader(descriptor, _resolve, readable)
         try:
             try:
-                self._link.send(event)
+                self._link.send(work)
                 await readable
             finally:
                 # Before the descriptor is closed: another thread may open one of the same number at once.
                 loop.remove_reader(descriptor)
-            kind, value = self._link.recv()
+            answer = self._link.recv()
         except asyncio.CancelledError:
             self.kill()
             raise
@@ -63,14 +93,23 @@ class Child:
             how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
             self.kill()
             raise HandlerCrashedError(f"the handler's process ended {how}") from error
-        if kind == "result":
-            return value
-        raise PermanentError(value) if kind == "permanent" else RemoteError(value)
+        if isinstance(answer, _Failure):
+            raise answer.error()
+        if isinstance(work, list) and isinstance(answer, list):
+            return [each.error() if isinstance(each, _Failure) else each for each in answer]
+        return answer
 
     def kill(self) -> None:
         """Ends the process at once."""
         self._process.kill()
         self._link.close()
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its __str__ is the handler's code
+        return ""
 
 
 def _resolve(readable: asyncio.Future[None]) -> None:
@@ -84,7 +123,7 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 def _serve(path: str, link: Connection) -> None:
-    """The child's whole life: an event in, an outcome out, until the parent is gone."""
+    """The child's whole life: an event or a batch in, an outcome out, until the parent is gone."""
     from headgate.handlers.python import load_function  # noqa: PLC0415 - in the child, and against an import cycle
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -95,17 +134,19 @@ def _serve(path: str, link: Connection) -> None:
     function = load_function(path)
     while True:
         try:
-            event = link.recv()
+            work = link.recv()
         except EOFError:
             return
         try:
-            answer = ("result", function(event))
-        except (PermanentError, InvalidEventError) as error:
-            answer = ("permanent", str(error))
+            answer = function(work)
+            if isinstance(work, list) and isinstance(answer, list):
+                answer = [_Failure.of(each) if isinstance(each, Exception) else each for each in answer]
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
-            answer = ("error", f"{type(error).__name__}: {error}")
+            answer = _Failure.of(error)
         try:
             link.send(answer)
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
             # No retry mends it, and what cannot be passed on is no JSON either.
-            link.send(("permanent", f"the handler's result cannot be passed between processes: {error!r}"))
+            link.send(
+                _Failure("permanent", f"the handler's result cannot be passed between processes: {error!r}")
+            )

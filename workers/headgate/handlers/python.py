@@ -1,8 +1,8 @@
 """Handlers written in Python: `module:function`, run on the loop, in threads or in processes of their own.
 
-An async function runs on the worker's event loop. A plain one runs in a thread of its slot (which
-nothing can interrupt: on its time-out it is left to itself, and the event is tried again in another) or in a process of
-its slot, which a time-out ends for real.
+A function gets an event; one of a branch that wants batches gets a list of events. An async function runs on the
+worker's event loop. A plain one runs in a thread of its slot (which nothing can interrupt: on its time-out it is left
+to itself, and the event is tried again in another) or in a process of its slot, which a time-out ends for real.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from headgate.handlers.process import Child
 from headgate.handlers.thread import SlotThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headgate.event import Event
 
 
-def load_function(path: str) -> Callable[[Event], Any]:
+def load_function(path: str) -> Callable[[Any], Any]:
     """The function `module:attribute` names; raises HandlerLoadError saying which half is wrong."""
     module_name, colon, attribute = path.partition(":")
     if not (colon and module_name and attribute):
@@ -42,7 +42,7 @@ def load_function(path: str) -> Callable[[Event], Any]:
     return function
 
 
-def load_handler(path: str, executor: Executor, concurrency: int) -> Handler:
+def load_python(path: str, executor: Executor, concurrency: int) -> Handler:
     """The handler for a function's path; raises HandlerLoadError."""
     function = load_function(path)
     called = function if inspect.isroutine(function) else type(function).__call__
@@ -53,34 +53,42 @@ def load_handler(path: str, executor: Executor, concurrency: int) -> Handler:
     return ThreadHandler(function, concurrency)
 
 
-class LoopHandler:
+class LoopHandler(Handler):
     """An async function, on the worker's own loop."""
 
-    def __init__(self, function: Callable[[Event], Awaitable[Any]]) -> None:
+    def __init__(self, function: Callable[[Any], Awaitable[Any]]) -> None:
         self._function = function
 
     def __call__(self, slot: int, event: Event) -> Awaitable[Any]:  # noqa: ARG002 - the loop has room for every slot
         """The function's own coroutine: one more around it would cost an eighth of the event."""
         return self._function(event)
 
-    def close(self) -> None:
-        """Nothing to end."""
+    def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:  # noqa: ARG002 - as above
+        """The function's own coroutine, over a list."""
+        return self._function(list(events))
 
 
-class ThreadHandler:
+class ThreadHandler(Handler):
     """A plain function in threads, one a slot, started when it is first used and again when one was left behind."""
 
-    def __init__(self, function: Callable[[Event], Any], concurrency: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], concurrency: int) -> None:
         self._function = function
         self._threads: list[SlotThread | None] = [None] * concurrency
 
-    async def __call__(self, slot: int, event: Event) -> Any:
+    def __call__(self, slot: int, event: Event) -> Awaitable[Any]:
         """Runs the function in the slot's thread; cancelling it leaves the thread to itself."""
+        return self._call(slot, event)
+
+    def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:
+        """Runs the function in the slot's thread over a list."""
+        return self._call(slot, list(events))
+
+    async def _call(self, slot: int, work: Event | list[Event]) -> Any:
         thread = self._threads[slot]
         if thread is None:
             thread = self._threads[slot] = SlotThread(self._function, f"handler-{slot}")
         try:
-            return await thread.call(event)
+            return await thread.call(work)
         except asyncio.CancelledError:
             self._threads[slot] = None
             thread.end()
@@ -93,20 +101,27 @@ class ThreadHandler:
                 thread.end()
 
 
-class ProcessHandler:
+class ProcessHandler(Handler):
     """A plain function in processes, one a slot, started when the slot is first used and again when it died."""
 
     def __init__(self, path: str, concurrency: int) -> None:
         self._path = path
         self._children: list[Child | None] = [None] * concurrency
 
-    async def __call__(self, slot: int, event: Event) -> Any:
+    def __call__(self, slot: int, event: Event) -> Awaitable[Any]:
         """Runs the function in the slot's process; cancelling it kills the process."""
+        return self._call(slot, event)
+
+    def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:
+        """Runs the function in the slot's process over a list."""
+        return self._call(slot, list(events))
+
+    async def _call(self, slot: int, work: Event | list[Event]) -> Any:
         child = self._children[slot]
         if child is None or not child.alive:
             child = await asyncio.to_thread(Child, self._path)
             self._children[slot] = child
-        return await child.call(event)
+        return await child.call(work)
 
     def close(self) -> None:
         """Kills the processes."""

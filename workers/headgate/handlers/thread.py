@@ -1,4 +1,4 @@
-"""A thread that runs one handler function, one event at a time, and can be left behind when it hangs."""
+"""A thread that runs one handler function, one event or batch at a time, and can be left behind when it hangs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from headgate.event import Event
 
-_Job = tuple["Event", "asyncio.Future[Any]"]
+_Job = tuple["Event | list[Event]", "asyncio.Future[Any]"]
 
 
 class SlotThread:
     """The thread. A daemon: one that hangs keeps no worker from ending, as a pool's thread would."""
 
-    def __init__(self, function: Callable[[Event], Any], name: str) -> None:
+    def __init__(self, function: Callable[[Any], Any], name: str) -> None:
         self._function = function
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
-    def call(self, event: Event) -> asyncio.Future[Any]:
-        """The function's result for an event."""
+    def call(self, work: Event | list[Event]) -> asyncio.Future[Any]:
+        """The function's result for an event or a batch."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put((event, answer))
+        self._jobs.put((work, answer))
         return answer
 
     def end(self) -> None:
@@ -37,11 +37,11 @@ class SlotThread:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
-            event, answer = job
+            work, answer = job
             result: Any = None
             failure: BaseException | None = None
             try:
-                result = self._function(event)
+                result = self._function(work)
             except StopIteration as error:
                 # No future can carry one.
                 failure = RuntimeError(f"the handler raised {error!r}")

@@ -30,7 +30,10 @@ class LaneMeasurement(msgspec.Struct, kw_only=True):
 
 
 class BranchMeasurement(msgspec.Struct, kw_only=True):
-    """One branch over all partitions. `done`, `dead`, `retried` and `busy_us` only ever grow."""
+    """One branch over all partitions. `done`, `dead`, `retried` and `busy_us` only ever grow.
+
+    `gate` is open, delayed (some lanes wait) or closed (the branch takes nothing until it is opened).
+    """
 
     lanes: dict[Lane, LaneMeasurement] = msgspec.field(
         default_factory=lambda: {lane: LaneMeasurement() for lane in Lane}
@@ -115,7 +118,8 @@ def _add_partition(
             _add_stream(figure, lane, stream, now_ms)
         figure.delayed += delayed
         figure.dead_letters += dead_letters
-        figure.gate = "delayed" if gate else figure.gate
+        if gate and figure.gate != "closed":
+            figure.gate = "closed" if gate == b"closed" else "delayed"
         figure.done += stats.get(f"done:{branch}", 0)
         figure.dead += stats.get(f"dead:{branch}", 0)
         figure.retried += stats.get(f"retried:{branch}", 0)

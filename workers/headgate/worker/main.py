@@ -34,7 +34,7 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
         branch=contract.branch, pipeline=f"{contract.namespace}/{contract.pipeline}", worker=consumer
     )
     try:
-        handler = load_handler(contract.function, contract.executor, contract.concurrency)
+        handler = load_handler(contract)
     except HandlerLoadError as error:
         log.error("worker.cannot_load", error=str(error))  # noqa: TRY400 - the message says it all
         return EXIT_LOAD
@@ -49,8 +49,10 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
         if http is not None:
             log.info("worker.serving", port=http.server_port)
         try:
-            await worker.run()
+            if await worker.start_handler():
+                await worker.run()
         finally:
+            await handler.aclose()
             await server.aclose()
 
     def _stop(worker: Worker, number: int) -> None:

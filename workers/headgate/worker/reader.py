@@ -5,6 +5,7 @@ Where the script finds more than it may give, a few plain reads follow it: they 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ _IDLE_SECONDS = 1.0
 _SCRIPT_EVERY_SECONDS = 0.05  # between two looks of the script at due retries, gate and lease
 _WAIT_COUNT = 16
 _PLAIN_LEAST = 128  # events a plain read is worth it for; slow handlers have no room for so many
+_CLOSED = 8  # the bit of a branch that takes nothing
 _HELD_DOWN_TO = (0, 0, 2, 6, 0)  # by stream number: the gate's bits of that lane and the lanes above it
 
 
@@ -45,6 +47,11 @@ class Reader:
         self._held = 0
         # By partition: the lowest stream to read plainly, until when.
         self._rush: dict[int, tuple[int, float]] = {}
+
+    @property
+    def found_closed(self) -> bool:
+        """Whether the last look found the branch closed on one of these partitions."""
+        return bool(self._held & _CLOSED)
 
     async def turn(self) -> None:
         """Waits until there is room, reads once, and waits for the next event when there was nothing.
@@ -105,6 +112,10 @@ class Reader:
         return deliveries
 
     async def _wait(self) -> None:
+        if self.found_closed:
+            # A blocking read looks at no gate; whoever opens the branch is content to wait for a second.
+            await asyncio.sleep(_IDLE_SECONDS)
+            return
         looked = time.monotonic()
         block = _IDLE_SECONDS if self._due_ms < 0 else min(_IDLE_SECONDS, self._due_ms / 1000)
         while True:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from headgate.streams.closing import reopen_if_moved, shown
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _SILENT_SECONDS = 10.0  # without an answer: the connection is dead, whatever TCP says
+_ALIVE_SECONDS = 5.0  # between two signs of life while the handler starts
 _LAST_WORD_SECONDS = 5.0  # for the server's answers while draining
 _CLAIMS = 100
 _SWEEP_EVERY = 3  # heartbeats
@@ -51,6 +53,7 @@ class Worker:
         self.ready = False
         self.alive_at = time.monotonic()
         self._server = server
+        self._handler = handler
         self._name = name
         self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
         self._intake = Intake(contract.concurrency, contract.partitions)
@@ -73,6 +76,26 @@ class Worker:
     def drain(self) -> None:
         """Stops reading; `run` returns when what is being handled is settled, or the grace period is over."""
         self._draining.set()
+
+    async def start_handler(self) -> bool:
+        """Makes the handler ready, however long that takes: alive all the while, not ready; False when drained first.
+
+        Raises what the handler's start does.
+        """
+        starting = asyncio.create_task(self._handler.start(), name="start")
+        draining = asyncio.create_task(self._draining.wait(), name="draining")
+        while not (starting.done() or draining.done()):
+            self.alive_at = time.monotonic()
+            await asyncio.wait(
+                {starting, draining}, timeout=_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+        draining.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
 
     async def run(self) -> None:
         """Works until drained; raises what no server can cause. Nothing the server does ends it."""
@@ -148,6 +171,8 @@ class Worker:
                 if reader in self._suspect:
                     await self._recover(reader)
                 await reader.turn()
+                if reader.found_closed:
+                    await self._reopen_if_moved()
                 failures = 0
             except (StreamsError, OSError) as error:
                 self.ready = False
@@ -156,6 +181,16 @@ class Worker:
                 failures += 1
                 await asyncio.sleep(wait)
                 await self._after_failure(reader, error)
+
+    async def _reopen_if_moved(self) -> None:
+        """Opens the branch where it was closed for a target it had before.
+
+        A worker that still has that one may close it again, until a roll-out has replaced it.
+        """
+        contract = self.contract
+        target = contract.function if contract.http is None else contract.http.url
+        if await reopen_if_moved(self._server, self._keys, contract.branch, target):
+            log.info("branch.reopened", target=shown(target))
 
     async def _after_failure(self, reader: Reader, error: Exception) -> None:
         if isinstance(error, LeaseLostError | NotProvisionedError):

@@ -5,8 +5,8 @@
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'
 -- ARGV  the branches
 -- Gives now in ms, published, open joins, counters (name, value ...), last ids of the lanes, then for each branch:
---   {undelivered, pending, oldest ms} for each lane and for the retry stream, delayed, dead letters, gate,
---   and holders (consumer, pending ...)
+--   {undelivered, pending, oldest ms} for each lane and for the retry stream, delayed, dead letters, gate
+--   (or `closed`), and holders (consumer, pending ...)
 local COUNTED = 10000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -75,7 +75,8 @@ for _, branch in ipairs(ARGV) do
   streams[4] = figures(retry, found[branch], length, branch, holders)
   out[#out + 1] = {
     streams, redis.call('ZCARD', prefix .. 'delayed:' .. branch), redis.call('XLEN', prefix .. 'dead:' .. branch),
-    redis.call('GET', prefix .. 'gate:' .. branch) or '', holders,
+    redis.call('EXISTS', prefix .. 'closed:' .. branch) == 1 and 'closed' or redis.call('GET', prefix .. 'gate:' .. branch) or '',
+    holders,
   }
 end
 return out

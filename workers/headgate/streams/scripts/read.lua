@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
 -- Reads new work for one consumer: due retries first, then the lanes in order of priority as far as the gate allows.
--- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats
+-- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats   8 closed
 -- ARGV  1 group   2 consumer   3 how many at most   4 1 to let the lower lanes have a share before the higher ones
--- Gives -1 when the consumer has no lease, else: server time in ms, ms until the next retry is due (-1: none), lanes that wait (bit 2 normal, bit 4 low),
--- then for each stream that gave something: its number in KEYS, its entries
+-- Gives -1 when the consumer has no lease, else: server time in ms, ms until the next retry is due (-1: none),
+-- what waits (bits 2 normal, 4 low, 8 the whole branch, which is closed), then for each stream that gave something:
+-- its number in KEYS, its entries
 --@include fields.lua
 local group, consumer, free = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local out = {now, -1, 0}
 if not redis.call('ZSCORE', KEYS[7], consumer) then return {-1} end
+if redis.call('EXISTS', KEYS[8]) == 1 then return {now, -1, 8} end
 
 local function take(number, count)
   local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', KEYS[number], '>')
