@@ -47,7 +47,7 @@ async def test_what_a_silent_worker_held_is_claimed_once_and_its_attempts_counte
         assert [delivery.event.attempt for delivery in claimed] == [2, 2, 2]
         assert await second.beat(10) == []
         assert await first.beat(10) == []
-        assert await first.settle([done(delivery) for delivery in claimed]) == 3
+        assert (await first.settle([done(delivery) for delivery in claimed])).count == 3
         assert (await canal.measured()).branches["a"].done == 3
 
 
@@ -70,7 +70,7 @@ async def test_the_living_keep_what_they_hold(server: Server) -> None:
         busy, other = await canal.consumer("w1.x"), await canal.consumer("w2.x")
         held = await take(busy)
         assert await other.beat(10) == []
-        assert await busy.settle([done(delivery) for delivery in held]) == 3
+        assert (await busy.settle([done(delivery) for delivery in held])).count == 3
 
 
 async def test_claims_stop_at_what_there_is_room_for_and_the_rest_is_the_next_ones(server: Server) -> None:

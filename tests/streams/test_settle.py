@@ -19,9 +19,9 @@ async def test_a_settle_repeated_changes_nothing(server: Server, outcome) -> Non
         await canal.publish(*range(3))
         consumer = await canal.consumer()
         outcomes = [outcome(delivery) for delivery in await take(consumer)]
-        assert await consumer.settle(outcomes) == 3
+        assert (await consumer.settle(outcomes)).count == 3
         before = await canal.snapshot()
-        assert await consumer.settle(outcomes) == 0
+        assert (await consumer.settle(outcomes)).count == 0
         assert await canal.snapshot() == before
 
 
@@ -54,13 +54,13 @@ async def test_the_old_owners_late_settle_of_a_claimed_delivery_changes_nothing(
         with pytest.raises(LeaseLostError):
             await old.settle([outcome(late)])
         assert await canal.snapshot() == before
-        assert await new.settle([done(claimed)]) == 1
+        assert (await new.settle([done(claimed)])).count == 1
         with pytest.raises(LeaseLostError):
             await old.settle([outcome(late)])
         # And should it have come back under another name, the delivery is no longer pending.
         await old.register("w1.y")
         settled = await canal.snapshot()
-        assert await old.settle([outcome(late)]) == 0
+        assert (await old.settle([outcome(late)])).count == 0
         assert await canal.snapshot() == settled
         figures = (await canal.measured()).branches["a"]
     assert (figures.done, figures.dead, figures.retried, figures.backlog) == (1, 0, 0, 0)
@@ -72,7 +72,7 @@ async def test_what_is_done_leaves_the_backlog_and_is_counted_with_the_time_it_t
         consumer = await canal.consumer()
         deliveries = await take(consumer)
         assert await backlog(canal) == 3
-        assert await consumer.settle([done(each, busy_us=100) for each in deliveries]) == 3
+        assert (await consumer.settle([done(each, busy_us=100) for each in deliveries])).count == 3
         figures = (await canal.measured()).branches["a"]
     assert (figures.done, figures.settled, figures.backlog, figures.busy_us) == (3, 3, 0, 300)
 
@@ -83,7 +83,7 @@ async def test_five_hundred_outcomes_of_all_kinds_are_one_settle(server: Server)
         consumer = await canal.consumer()
         kinds = (done, retried, dead)
         deliveries = await take(consumer, 500)
-        assert await consumer.settle([kinds[each.event.data % 3](each) for each in deliveries]) == 500
+        assert (await consumer.settle([kinds[each.event.data % 3](each) for each in deliveries])).count == 500
         figures = (await canal.measured()).branches["a"]
         assert (figures.done, figures.retried, figures.dead) == (167, 167, 166)
         assert (figures.delayed, figures.dead_letters, figures.pending) == (167, 166, 0)
@@ -178,7 +178,7 @@ async def test_a_branchs_settle_leaves_the_other_branches_alone(server: Server) 
         (of_a,), (of_b,) = await take(a), await take(b)
         await a.settle([done(of_a)])
         assert (await canal.measured()).branches["b"].pending == 1
-        assert await b.settle([done(of_b)]) == 1
+        assert (await b.settle([done(of_b)])).count == 1
 
 
 async def test_a_retry_whose_deadline_passed_while_nobody_worked_still_comes(server: Server) -> None:

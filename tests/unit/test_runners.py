@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from headgate import PermanentError
+from headgate.contract import BatchSettings, BranchContract
 from headgate.event import Event
 from headgate.handlers.python import LoopHandler, ThreadHandler
 from headgate.streams.outcome import Delivery, Kind, Outcome
+from headgate.worker.composer import Composer
 from headgate.worker.runners import Runners
 
 if TYPE_CHECKING:
@@ -31,11 +33,26 @@ def delivery(number: int = 0, *, invalid: str | None = None) -> Delivery:
 class Slots:
     """Runners over a function, and what came out of them."""
 
-    def __init__(self, function: Callable[[Event], Any], concurrency: int = 1, timeout: float = 60) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        concurrency: int = 1,
+        timeout: float = 60,
+        batch: BatchSettings | None = None,
+    ) -> None:
         plain = not asyncio.iscoroutinefunction(function)
         self.handler = ThreadHandler(function, concurrency) if plain else LoopHandler(function)
         self.outcomes: list[Outcome] = []
-        self.runners = Runners(self.handler, concurrency, timeout, self.outcomes.append)
+        contract = BranchContract(
+            namespace="n",
+            pipeline="p",
+            branch="b",
+            function="m:f",
+            concurrency=concurrency,
+            timeout_seconds=timeout,
+            batch=batch,
+        )
+        self.runners = Runners(self.handler, contract, Composer(contract), self.outcomes.append)
 
     async def __aenter__(self) -> Self:
         self.runners.start()

@@ -29,6 +29,10 @@ class Lane(enum.StrEnum):
     LOW = "low"
 
 
+LANE_NUMBER = {lane: number for number, lane in enumerate(Lane, 1)}
+"""A lane's place among the streams of a script's KEYS."""
+
+
 class InvalidEventError(Exception):
     """An entry of a stream is no event: says which field and why; such an entry is dead-lettered, never retried."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from headgate.streams.outcome import split_netstrings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,10 +16,16 @@ if TYPE_CHECKING:
     from headgate.streams.server import Server
 
 _PAGE = 1000
+_DIGITS = re.compile(rb"(\d+)")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One final record. Complete when all branches gave results; else `failed` and `missing` say why."""
+    """One final record. Complete when the join got the results it needs; else `failed` and `missing` say why not.
+
+    `results` are by branch. Of an event that was split, `parts` has the results of its parts, by branch and by the part's
+    event id, in the order they were split off; `failed` names a part as branch/id, and a branch is `missing` while
+    any of its outcomes is.
+    """
 
     id: str
     partition: int
@@ -27,6 +36,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     published_ms: int
     joined_ms: int
+    parts: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
 
 
 async def read_records(
@@ -44,7 +54,7 @@ async def read_records(
             count = _PAGE if limit is None else min(_PAGE, limit - taken)
             command = ("XRANGE", partition.joined, f"({start}" if start else "-", "+", "COUNT", count)
             page = await server.execute(partition.joined, *command)
-            records += [_record(entry.decode(), fields, partition.number) for entry, fields in page]
+            records += [record_of(entry.decode(), fields, partition.number) for entry, fields in page]
             taken += len(page)
             if len(page) < count:
                 break
@@ -52,11 +62,12 @@ async def read_records(
     return records
 
 
-def _record(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record:
+def record_of(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record:
     plain: dict[str, bytes] = {}
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}
     missing: list[str] = []
+    parts: dict[str, dict[str, Any]] = {}
     for name, value in fields.items():
         kind, colon, branch = name.decode().partition(":")
         if not colon:
@@ -65,8 +76,10 @@ def _record(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record
             results[branch] = msgspec.json.decode(value)
         elif kind == "failed":
             failed[branch] = value.decode(errors="replace")
-        else:
+        elif kind == "missing":
             missing.append(branch)
+        elif kind == "parts":
+            _add_parts(branch, value, parts, failed)
     return Record(
         id=plain["id"].decode(),
         partition=partition,
@@ -77,4 +90,21 @@ def _record(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record
         missing=tuple(missing),
         published_ms=int(plain.get("published", 0)),
         joined_ms=int(plain["joined"]),
+        parts=parts,
     )
+
+
+def _add_parts(branch: str, packed: bytes, parts: dict[str, dict[str, Any]], failed: dict[str, str]) -> None:
+    values = split_netstrings(packed)
+    for part, outcome in sorted(
+        zip(values[::2], values[1::2], strict=True), key=lambda pair: _natural(pair[0])
+    ):
+        if outcome.startswith(b"+"):
+            parts.setdefault(branch, {})[part.decode()] = msgspec.json.decode(outcome[1:])
+        else:
+            failed[f"{branch}/{part.decode()}"] = outcome[1:].decode(errors="replace")
+
+
+def _natural(part: bytes) -> list[tuple[int, bytes]]:
+    """Part 10 comes after part 9."""
+    return [(int(run), b"") if run.isdigit() else (-1, run) for run in _DIGITS.split(part)]

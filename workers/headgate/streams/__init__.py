@@ -1,20 +1,30 @@
 """The only code that talks to Redis: keys, scripts, and what each does."""
 
+from headgate.streams.closing import Closed, close_branch, open_branch, read_closed, reopen_if_moved
 from headgate.streams.deadletters import DeadLetter, read_dead_letters
 from headgate.streams.doorbell import Doorbell
-from headgate.streams.errors import LeaseLostError, NotProvisionedError, ServerUnavailableError, StreamsError
+from headgate.streams.durability import Replicated
+from headgate.streams.errors import (
+    LeaseLostError,
+    NotProvisionedError,
+    ServerRefusedError,
+    ServerUnavailableError,
+    StreamsError,
+)
 from headgate.streams.gate import Gate, set_gate
 from headgate.streams.groups import Ensured, ensure_groups, remove_pipeline, retire
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
-from headgate.streams.publisher import Publisher, Receipt, find_pipeline
+from headgate.streams.publisher import NotReplicatedError, Publisher, Receipt, find_pipeline
 from headgate.streams.server import Server
 from headgate.streams.settings import BranchStart, SourceSettings
+from headgate.streams.state import read_counts, read_value, read_values
 from headgate.streams.sweep import sweep
 
 __all__ = [
     "BranchMeasurement",
     "BranchStart",
+    "Closed",
     "DeadLetter",
     "Doorbell",
     "Ensured",
@@ -22,20 +32,30 @@ __all__ = [
     "LaneMeasurement",
     "LeaseLostError",
     "NotProvisionedError",
+    "NotReplicatedError",
     "PartitionKeys",
     "PipelineKeys",
     "PipelineMeasurement",
     "Publisher",
     "Receipt",
+    "Replicated",
     "Server",
+    "ServerRefusedError",
     "ServerUnavailableError",
     "SourceSettings",
     "StreamsError",
+    "close_branch",
     "ensure_groups",
     "find_pipeline",
     "measure",
+    "open_branch",
+    "read_closed",
+    "read_counts",
     "read_dead_letters",
+    "read_value",
+    "read_values",
     "remove_pipeline",
+    "reopen_if_moved",
     "retire",
     "set_gate",
     "sweep",

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headgate.contract import Ordering
 from headgate.event import Event, InvalidEventError, Lane, from_fields
-from headgate.streams.errors import LeaseLostError, NotProvisionedError
-from headgate.streams.outcome import ATTEMPT, LANE, RETRY_STREAM, Delivery, Kind, Outcome, pack_fields
+from headgate.streams.errors import LeaseLostError, NotOwnerError, NotProvisionedError
+from headgate.streams.outcome import (
+    ATTEMPT,
+    LANE,
+    RETRY_STREAM,
+    Delivery,
+    Kind,
+    Outcome,
+    Settled,
+    pack_fields,
+)
 from headgate.streams.script import BEAT, READ, REGISTER, SETTLE
 
 if TYPE_CHECKING:
@@ -29,12 +39,23 @@ _MAX_ERROR = 2000  # bytes of an error's text that are kept
 _PAGE = 1000
 
 
+class Look(NamedTuple):
+    """What one look at a partition found; see `Consumer.read`. `last_ids` are those of streams 1 to 4, when it was empty."""
+
+    deliveries: list[Delivery]
+    due_ms: int
+    held: int
+    last_ids: tuple[bytes, ...]
+
+
 class Consumer:
     """One partition of one branch, as one worker consumes it. Not safe for concurrent reads; settles may overlap."""
 
     def __init__(self, wires: Wires, keys: PartitionKeys, contract: BranchContract) -> None:
         self.partition = keys.number
         self.lease = ""
+        # Monotonic seconds until which nobody can have ended the lease, whatever we do not know of.
+        self.sure_until = 0.0
         self._wires = wires
         self._contract = contract
         self._group = contract.branch
@@ -42,7 +63,14 @@ class Consumer:
         self.streams = (*keys.lanes, keys.retry(branch))
         self._numbers = {stream.encode(): number for number, stream in enumerate(self.streams, 1)}
         self._beats = keys.beats(branch)
-        self._read_keys = (*self.streams, keys.delayed(branch), keys.gate(branch), self._beats)
+        self._read_keys = (
+            *self.streams,
+            keys.delayed(branch),
+            keys.gate(branch),
+            self._beats,
+            keys.closed(branch),
+            keys.owner(branch),
+        )
         self._beat_keys = (*self.streams, self._beats)
         self._settle_keys = (
             *self.streams,
@@ -53,22 +81,29 @@ class Consumer:
             keys.joined,
             keys.join(""),
             self._beats,
+            keys.counts,
+            keys.values,
+            keys.outbox,
+            keys.settings,
+            keys.dedupe(""),
+            keys.blocked(branch),
+            keys.parked(branch),
         )
         join = contract.join
-        joined = () if join is None or branch not in join.branches else join.branches
-        timeout_ms = 0 if join is None else join.timeout_seconds * 1000
-        self._is_joined = bool(joined)
-        self._join_args: tuple[str | int, ...] = (timeout_ms, len(joined), *joined)
+        self._is_joined = join is not None and branch in join.branches
+        self._is_ordered = contract.ordering is Ordering.KEY
+        self._join_args = _join_args(contract)
 
     async def register(self, lease: str) -> None:
         """Takes a new lease; what was held under the last one can no longer be settled.
 
         Raises NotProvisionedError while the branch has no group, ServerUnavailableError.
         """
-        wire = await self._connected()
+        wire, asked = await self._connected(), time.monotonic()
         if not await wire.run(REGISTER, (self.streams[0], self._beats), (self._group, lease)):
             raise NotProvisionedError(f"branch {self._group!r}: no consumer group on {self.streams[0]!r}")
         self.lease = lease
+        self.sure_until = asked + self._contract.claim_after_seconds
 
     async def release(self) -> None:
         """Gives the lease back: what is still held may be claimed by others at once."""
@@ -80,18 +115,35 @@ class Consumer:
     async def read(self, count: int, *, share: bool) -> tuple[list[Delivery], int, int]:
         """Reads up to `count` events without waiting; with `share` the lower lanes get a part before the higher ones.
 
-        Gives the deliveries, the ms until the next retry is due (-1: none), and the gate's bits (2 normal, 4 low wait).
+        Gives the deliveries, the ms until the next retry is due (-1: none), and what waits: bits 2 normal, 4 low, 8 all.
         Raises LeaseLostError, NotProvisionedError, ServerUnavailableError.
         """
+        look = await self._look(count, int(share), 0)
+        return look.deliveries, look.due_ms, look.held
+
+    async def read_watched(self, count: int, *, share: bool) -> Look:
+        """Reads as `read` does, and tells the last ids where there is nothing, for a doorbell to listen from.
+
+        A partition of an ordered branch gives only to its owner: raises NotOwnerError too.
+        """
+        return await self._look(count, int(share), 2 if self._is_ordered else 1)
+
+    async def _look(self, count: int, share: int, mode: int) -> Look:
         wire, lease = await self._connected(), self.lease
-        reply = await wire.run(READ, self._read_keys, (self._group, lease, count, 1 if share else 0))
-        if reply[0] < 0:
+        reply = await wire.run(READ, self._read_keys, (self._group, lease, count, share, mode))
+        if reply[0] == -1:
             raise LeaseLostError(f"consumer {lease!r} has no lease on partition {self.partition}")
+        if reply[0] == -2:
+            raise NotOwnerError(f"partition {self.partition} is not consumer {lease!r}'s")
         received = time.monotonic()
         deliveries: list[Delivery] = []
+        last_ids: tuple[bytes, ...] = ()
         for at in range(3, len(reply), 2):
-            self.decode(reply[at], reply[at + 1], lease, received, deliveries)
-        return deliveries, reply[1], reply[2]
+            if reply[at]:
+                self.decode(reply[at], reply[at + 1], lease, received, deliveries)
+            else:
+                last_ids = tuple(reply[at + 1])
+        return Look(deliveries, reply[1], reply[2], last_ids)
 
     async def read_plain(self, lowest: int, count: int) -> list[Delivery]:
         """Reads up to `count` events from each of: the retry stream, then the lanes down to stream number `lowest`.
@@ -139,11 +191,13 @@ class Consumer:
 
     async def beat(self, claims: int) -> list[Delivery]:
         """One heartbeat; gives up to `claims` events claimed from dead workers. Raises LeaseLostError."""
-        wire, lease = await self._connected(), self.lease
+        wire, lease, asked = await self._connected(), self.lease, time.monotonic()
         silence_ms = int(self._contract.claim_after_seconds * 1000)
         reply = await wire.run(BEAT, self._beat_keys, (self._group, lease, silence_ms, claims))
         if reply[0] < 0:
             raise LeaseLostError(f"consumer {lease!r} was silent for longer than {silence_ms} ms")
+        if lease == self.lease:
+            self.sure_until = asked + self._contract.claim_after_seconds
         received = time.monotonic()
         deliveries: list[Delivery] = []
         for at in range(1, len(reply), 3):
@@ -151,43 +205,51 @@ class Consumer:
             self.decode(reply[at], [reply[at + 2]], lease, received, deliveries, deliveries_before=before)
         return deliveries
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Settles deliveries of the current lease in one script; gives how many were still pending.
+    async def settle(self, outcomes: Sequence[Outcome]) -> Settled:
+        """Settles deliveries of the current lease in one script; its count is of those that were still pending.
 
         Raises LeaseLostError when none may be settled by us any more, ServerUnavailableError (then ask again: what
         was settled already changes nothing).
         """
-        plain: tuple[list[bytes], ...] = ([], [], [], [])
+        done: tuple[list[bytes], ...] = ([], [], [], [])
+        filtered: tuple[list[bytes], ...] = ([], [], [], [])
         rest: list[str | bytes | int] = []
         busy_us = 0
         for outcome in outcomes:
             delivery = outcome.delivery
             busy_us += outcome.busy_us
             kind = outcome.kind
-            if kind is Kind.DONE and not self._is_joined:
-                plain[delivery.stream - 1].append(delivery.entry)
-                continue
+            if (
+                not self._is_joined
+                and not outcome.effects
+                and not (self._is_ordered and delivery.stream == RETRY_STREAM)
+            ):
+                if kind is Kind.DONE:
+                    done[delivery.stream - 1].append(delivery.entry)
+                    continue
+                if kind is Kind.FILTERED:
+                    filtered[delivery.stream - 1].append(delivery.entry)
+                    continue
             event = delivery.event
-            rest += (kind.value, delivery.stream, delivery.entry, event.id, event.published_ms)
-            if kind is Kind.DONE:
-                rest.append(outcome.detail)
-            elif kind is Kind.BACK:
-                rest.append(pack_fields(delivery, event.attempt))
-            elif kind is Kind.RETRY:
-                # The origin keeps events alike in all else apart: members of the delay set are unique.
-                origin = (b"origin", delivery.entry)
-                rest += (outcome.delay_ms, pack_fields(delivery, event.attempt + 1, origin))
-            else:
-                rest += (outcome.detail[:_MAX_ERROR], _pack_dead(delivery))
-        args: list[str | bytes | int] = [self._group, self.lease, busy_us, *self._join_args]
-        for entries in plain:
+            first, second = _particulars(outcome)
+            rest += (kind.value, delivery.stream, delivery.entry, event.id, event.root or event.id)
+            rest += (event.published_ms, event.key or "", first, second, len(outcome.effects) // 4)
+            rest += outcome.effects
+        args: list[str | bytes | int] = [
+            self._group,
+            self.lease,
+            busy_us,
+            int(self._is_ordered),
+            *self._join_args,
+        ]
+        for entries in (*done, *filtered):
             args.append(len(entries))
             args += entries
         wire = await self._connected()
-        settled: int = await wire.run(SETTLE, self._settle_keys, args + rest)
-        if settled < 0:
+        reply = await wire.run(SETTLE, self._settle_keys, args + rest)
+        if reply[0] < 0:
             raise LeaseLostError(f"consumer {self.lease!r} lost its lease; its work is another's now")
-        return settled
+        return Settled(reply[0], reply[1], tuple(key.decode() for key in reply[2:]))
 
     def decode(
         self,
@@ -231,6 +293,32 @@ class Consumer:
 
     async def _connected(self) -> Wire:
         return await self._wires.get(self.streams[0])
+
+
+def _join_args(contract: BranchContract) -> tuple[str | int, ...]:
+    join = contract.join
+    if join is None or contract.branch not in join.branches:
+        return (0, 0, "", 0)
+    output = f"{contract.namespace}/{join.output}" if join.output else ""
+    return (join.timeout_seconds * 1000, join.needed, output, len(join.branches), *join.branches)
+
+
+def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
+    """The two values of an outcome's own that settle.lua takes."""
+    delivery, event = outcome.delivery, outcome.delivery.event
+    match outcome.kind:
+        case Kind.DONE:
+            return outcome.detail, b""
+        case Kind.FILTERED:
+            return b"", b""
+        case Kind.BACK | Kind.PARK:
+            return pack_fields(delivery, event.attempt), b""
+        case Kind.RETRY:
+            # The origin keeps events alike in all else apart: members of the delay set are unique.
+            origin = (b"origin", delivery.entry)
+            return outcome.delay_ms, pack_fields(delivery, event.attempt + 1, origin)
+        case Kind.DEAD:
+            return outcome.detail[:_MAX_ERROR], _pack_dead(delivery)
 
 
 def _pack_dead(delivery: Delivery) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.event import DATA, ID, KEY, SOURCE, TIME, TYPE, Event
+from headgate.event import DATA, ID, KEY, ROOT, SOURCE, TIME, TRACE, TYPE, Event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,9 @@ class Kind(enum.StrEnum):
     DONE = "done"
     RETRY = "retry"
     DEAD = "dead"
+    FILTERED = "filtered"  # not this branch's business
     BACK = "back"  # never begun: another worker's, at once and without an attempt counted
+    PARK = "park"  # never begun: behind the event that its key waits for
 
 
 class Delivery(msgspec.Struct, eq=False, gc=False):
@@ -41,13 +43,41 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
 
 class Outcome(msgspec.Struct, eq=False, gc=False):
-    """What became of a delivery. `detail` is a result as JSON or an error's text; `delay_ms` is a retry's."""
+    """What became of a delivery. `detail` is a result as JSON or an error's text; `delay_ms` is a retry's, and before
+    the retry is decided on, the least it may be. `effects` are those of scripts/effects.lua, four values each.
+    """
 
     delivery: Delivery
     kind: Kind
     detail: bytes = b"null"
     delay_ms: int = 0
     busy_us: int = 0
+    effects: Sequence[str | bytes | int] = ()
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What a settle did: deliveries settled, entries the outbox got, keys of an ordered branch that wait no more."""
+
+    count: int
+    outboxed: int = 0
+    unblocked: tuple[str, ...] = ()
+
+
+def netstrings(fields: Sequence[bytes]) -> bytes:
+    """Fields as one value: each as its length, a colon, its bytes (scripts/fields.lua)."""
+    return b"".join([b"%d:%b" % (len(field), field) for field in fields])
+
+
+def split_netstrings(packed: bytes) -> list[bytes]:
+    """What `netstrings` packed."""
+    fields: list[bytes] = []
+    at = 0
+    while at < len(packed):
+        colon = packed.index(b":", at)
+        end = colon + 1 + int(packed[at:colon])
+        fields.append(packed[colon + 1 : end])
+        at = end
+    return fields
 
 
 def pack_fields(delivery: Delivery, attempt: int, extra: Sequence[bytes] = ()) -> bytes:
@@ -66,4 +96,8 @@ def pack_fields(delivery: Delivery, attempt: int, extra: Sequence[bytes] = ()) -
     fields += (ATTEMPT, b"%d" % attempt, TYPE, event.type.encode(), SOURCE, event.source.encode(), *extra)
     if event.key is not None:
         fields += (KEY, event.key.encode())
-    return b"".join(b"%d:%b" % (len(field), field) for field in fields)
+    if event.traceparent is not None:
+        fields += (TRACE, event.traceparent.encode())
+    if event.root is not None:
+        fields += (ROOT, event.root.encode())
+    return netstrings(fields)

@@ -1,7 +1,8 @@
 """How many events a worker holds: enough that no handler waits for the network, no more than it handles soon.
 
 A worker that takes 500 slow jobs keeps them from idle neighbours; one that takes 8 fast ones waits for the server
-between them. So it holds what its slots handle in `_AHEAD_SECONDS` at the speed measured, and at least one a slot.
+between them. So it holds what its slots handle in `_AHEAD_SECONDS` at the speed measured, and at least one event, or
+one batch, a slot.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _SMOOTHING = 0.2
 class Intake:
     """Counts what is held; knows each delivery by (stream, entry), a mapping a partition."""
 
-    def __init__(self, concurrency: int, partitions: int) -> None:
+    def __init__(self, concurrency: int, partitions: int, batch: int = 1) -> None:
         self._concurrency = concurrency
-        self._limit = concurrency
+        self._least = concurrency * batch
+        self._limit = self._least
         self._ahead = 0
         self._handler_seconds: float | None = None
         self._held = 0
@@ -88,6 +90,6 @@ class Intake:
             seconds += _SMOOTHING * (mean_handler_seconds - seconds)
         self._handler_seconds = seconds
         self._ahead = min(_MOST_AHEAD, int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6)))
-        self._limit = self._concurrency + self._ahead
+        self._limit = self._least + self._ahead
         if self._is_roomy:
             self._room.set()

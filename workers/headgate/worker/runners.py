@@ -1,4 +1,4 @@
-"""The slots that handle events: `concurrency` tasks that each take one event after another.
+"""The slots that handle events: `concurrency` tasks that each take one event, or one batch, after another.
 
 A task an event costs 18 microseconds; a task that awaits one handler after another costs half of one, and an async
 handler still runs inside a task of its own, so that its time-outs and task groups work. One timer serves every
@@ -12,18 +12,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from headgate.errors import PermanentError
-from headgate.event import InvalidEventError, encode_data
-from headgate.handlers.base import RemoteError
 from headgate.streams.outcome import Delivery, Kind, Outcome
+from headgate.worker.failures import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headgate.contract import BranchContract
     from headgate.handlers import Handler
+    from headgate.worker.composer import Composer
 
 _TICK_SECONDS = 0.1
 _TURN = 64  # events a slot handles without giving way to the network, when no handler ever waits
+_PAUSE_SECONDS = 0.2  # between two looks at whether a pause is over, or the worker is to stop
 
 
 class Slot:
@@ -43,20 +44,29 @@ class Runners:
     """Runs a handler over deliveries and hands each outcome to `done`."""
 
     def __init__(
-        self, handler: Handler, concurrency: int, timeout_seconds: float, done: Callable[[Outcome], None]
+        self,
+        handler: Handler,
+        contract: BranchContract,
+        composer: Composer,
+        done: Callable[[Outcome], None],
     ) -> None:
         self._handler = handler
-        self._timeout = timeout_seconds
+        self._timeout = contract.timeout_seconds
+        self._composer = composer
         self._done = done
+        self._batch = contract.batch
         self._queue: deque[Delivery] = deque()
         self._idle: list[asyncio.Future[None]] = []
-        self._slots = [Slot(number) for number in range(concurrency)]
+        self._slots = [Slot(number) for number in range(contract.concurrency)]
         self._timer: asyncio.Task[None] | None = None
         self._stopping = False
+        # One slot at a time fills a batch; `_arrived` tells it of more, and of the end.
+        self._filling = asyncio.Lock()
+        self._arrived = asyncio.Event()
 
     @property
     def busy(self) -> int:
-        """Slots that handle an event now."""
+        """Slots that handle something now."""
         return sum(slot.delivery is not None for slot in self._slots)
 
     @property
@@ -66,13 +76,15 @@ class Runners:
 
     def start(self) -> None:
         """Starts the slots."""
+        run = self._run if self._batch is None else self._run_batches
         for slot in self._slots:
-            slot.task = asyncio.create_task(self._run(slot), name=f"slot-{slot.number}")
+            slot.task = asyncio.create_task(run(slot), name=f"slot-{slot.number}")
         self._timer = asyncio.create_task(self._watch(), name="slot-timer")
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Queues deliveries, in order."""
         self._queue.extend(deliveries)
+        self._arrived.set()
         self._wake()
 
     def stop(self) -> list[Delivery]:
@@ -80,9 +92,19 @@ class Runners:
         unbegun = list(self._queue)
         self._queue.clear()
         self._stopping = True
+        self._arrived.set()
         for parked in self._idle:
             parked.cancel()
         return unbegun
+
+    def withdraw(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Takes back what is queued, not begun and unwanted."""
+        taken = [delivery for delivery in self._queue if unwanted(delivery)]
+        if taken:
+            kept = [delivery for delivery in self._queue if not unwanted(delivery)]
+            self._queue.clear()
+            self._queue.extend(kept)
+        return taken
 
     async def drain(self, seconds: float) -> None:
         """After `stop`: lets what is being handled finish, for `seconds` at most, then cancels it."""
@@ -99,7 +121,7 @@ class Runners:
                 return
 
     async def _run(self, slot: Slot) -> None:
-        queue = self._queue
+        queue, handler = self._queue, self._handler
         loop = asyncio.get_running_loop()
         turn = 0
         while not self._stopping:
@@ -111,6 +133,8 @@ class Runners:
                 # Each slot that wakes wakes the next, so that handlers that never wait do not wake slots in vain.
                 if len(queue) > 1:
                     self._wake()
+                continue
+            if handler.paused_until and await self._paused():
                 continue
             delivery = queue.popleft()
             began = time.monotonic()
@@ -127,28 +151,103 @@ class Runners:
                 turn = 0
                 await asyncio.sleep(0)
 
+    async def _run_batches(self, slot: Slot) -> None:
+        while not self._stopping:
+            if self._handler.paused_until and await self._paused():
+                continue
+            async with self._filling:
+                batch = await self._fill()
+            for delivery in [each for each in batch if each.invalid is not None]:
+                batch.remove(delivery)
+                self._done(_invalid(delivery))
+            if not batch:
+                continue
+            began = time.monotonic()
+            slot.deadline = began + self._timeout
+            slot.delivery = batch[0]
+            try:
+                outcomes = await self._handle_batch(slot, batch)
+            finally:
+                slot.delivery = None
+            share_us = int((time.monotonic() - began) * 1e6 / len(batch))
+            for outcome in outcomes:
+                outcome.busy_us = share_us
+                self._done(outcome)
+            await asyncio.sleep(0)
+
+    async def _paused(self) -> bool:
+        """Waits a little when what the handler hands events to asked for a pause; True when it did."""
+        seconds = self._handler.paused_until - time.monotonic()
+        if seconds <= 0:
+            return False
+        await asyncio.sleep(min(seconds, _PAUSE_SECONDS))
+        return True
+
+    async def _fill(self) -> list[Delivery]:
+        """The next batch: full, or as full as it got until the first of it had waited for as long as it may."""
+        assert self._batch is not None  # noqa: S101 - only slots of a branch with batches come here
+        most, patience = self._batch.max_events, self._batch.max_wait_seconds
+        loop = asyncio.get_running_loop()
+        since: float | None = None
+        while not self._stopping:
+            now = time.monotonic()
+            if self._queue:
+                since = since or now
+                if len(self._queue) >= most or now >= since + patience:
+                    return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            else:
+                since = None
+            self._arrived.clear()
+            timer = None if since is None else loop.call_later(since + patience - now, self._arrived.set)
+            await self._arrived.wait()
+            if timer is not None:
+                timer.cancel()
+        return []
+
     async def _handle(self, slot: Slot, delivery: Delivery) -> Outcome:
         if delivery.invalid is not None:
-            return Outcome(delivery, Kind.DEAD, delivery.invalid.encode(errors="backslashreplace"))
+            return _invalid(delivery)
         task = slot.task
         try:
-            result: Any = await self._handler(slot.number, delivery.event)
+            returned: Any = await self._handler(slot.number, delivery.event)
         except asyncio.CancelledError:
-            if slot.timed_out:
-                return Outcome(delivery, Kind.RETRY, f"timed out after {self._timeout:g} s".encode())
-            if task is None or task.cancelling():
+            said = self._cancelled(slot)
+            if said is None:
                 raise
-            return Outcome(delivery, Kind.RETRY, b"CancelledError: what the handler awaited was cancelled")
-        except (PermanentError, InvalidEventError) as error:
-            return Outcome(delivery, Kind.DEAD, _text(error) or b"PermanentError")
+            return Outcome(delivery, Kind.RETRY, said)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its event's outcome
-            return Outcome(delivery, Kind.RETRY, _describe(error))
+            return failure(delivery, error)
         finally:
             # Also when the handler did not heed it: the next event's handler was not cancelled.
             if slot.timed_out and task is not None:
                 slot.timed_out = False
                 task.uncancel()
-        return Outcome(delivery, Kind.DONE) if result is None else _done(delivery, result)
+        return Outcome(delivery, Kind.DONE) if returned is None else self._composer.done(delivery, returned)
+
+    async def _handle_batch(self, slot: Slot, batch: list[Delivery]) -> list[Outcome]:
+        task = slot.task
+        try:
+            returned: Any = await self._handler.handle_batch(slot.number, [each.event for each in batch])
+        except asyncio.CancelledError:
+            said = self._cancelled(slot)
+            if said is None:
+                raise
+            return [Outcome(each, Kind.RETRY, said) for each in batch]
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its events' outcome
+            return [failure(each, error) for each in batch]
+        finally:
+            if slot.timed_out and task is not None:
+                slot.timed_out = False
+                task.uncancel()
+        return self._composer.batch_done(batch, returned)
+
+    def _cancelled(self, slot: Slot) -> bytes | None:
+        """What a cancelled handler means for its event; None when it is the slot itself that is cancelled."""
+        if slot.timed_out:
+            return f"timed out after {self._timeout:g} s".encode()
+        if slot.task is None or slot.task.cancelling():
+            return None
+        return b"CancelledError: what the handler awaited was cancelled"
 
     async def _watch(self) -> None:
         while True:
@@ -161,26 +260,5 @@ class Runners:
                     slot.task.cancel()
 
 
-def _text(error: BaseException) -> bytes:
-    """What an exception says, whatever it says it in."""
-    try:
-        return str(error).encode(errors="backslashreplace")
-    except Exception:  # noqa: BLE001 - its __str__ is the handler's code
-        return b""
-
-
-def _describe(error: BaseException) -> bytes:
-    if isinstance(error, RemoteError):
-        return _text(error)
-    name, said = type(error).__name__.encode(errors="backslashreplace"), _text(error)
-    return name + b": " + said if said else name
-
-
-def _done(delivery: Delivery, result: Any) -> Outcome:
-    try:
-        return Outcome(delivery, Kind.DONE, encode_data(result))
-    except Exception as error:  # noqa: BLE001 - a type, a number too long, a circle
-        # No retry mends a result that is no JSON.
-        return Outcome(
-            delivery, Kind.DEAD, b"the handler's result is nothing JSON can carry: " + _text(error)
-        )
+def _invalid(delivery: Delivery) -> Outcome:
+    return Outcome(delivery, Kind.DEAD, (delivery.invalid or "").encode(errors="backslashreplace"))

@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headgate.streams.consumer import Consumer
-    from headgate.streams.outcome import Outcome
+    from headgate.streams.outcome import Outcome, Settled
 
 log = structlog.get_logger("headgate.worker")
 _MOST = 500  # outcomes a settle: the server is everybody's
+_MOST_EFFECTS = 2000  # and of their effects, unless one outcome alone has more
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Settler:
-    """Settles one partition's outcomes; tells `settled` of each batch and whether it counted (False: fenced off)."""
+    """Settles one partition's outcomes; tells `settled` of each batch and what that did (None: fenced off)."""
 
     def __init__(
         self,
         consumer: Consumer,
-        settled: Callable[[Sequence[Outcome], bool], None],
+        settled: Callable[[Sequence[Outcome], Settled | None], None],
         broken: Callable[[BaseException], None],
     ) -> None:
         self._consumer = consumer
@@ -50,11 +51,12 @@ class Settler:
     async def _flush(self) -> None:
         try:
             while self._outcomes:
-                batch, self._outcomes = self._outcomes[:_MOST], self._outcomes[_MOST:]
+                most = _batch_size(self._outcomes)
+                batch, self._outcomes = self._outcomes[:most], self._outcomes[most:]
                 lease = self._consumer.lease
                 stale = [outcome for outcome in batch if outcome.delivery.lease != lease]
                 if stale:
-                    self._settled(stale, False)
+                    self._settled(stale, None)
                     batch = [outcome for outcome in batch if outcome.delivery.lease == lease]
                 if batch:
                     self._settled(batch, await self._settle(batch))
@@ -63,11 +65,11 @@ class Settler:
         finally:
             self._task = None
 
-    async def _settle(self, batch: Sequence[Outcome]) -> bool:
+    async def _settle(self, batch: Sequence[Outcome]) -> Settled | None:
         attempt = 0
         while True:
             try:
-                await self._consumer.settle(batch)
+                return await self._consumer.settle(batch)
             except ServerUnavailableError as error:
                 # The outcome is known and the script idempotent: ask until it is durable or the lease is gone.
                 wait = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
@@ -75,16 +77,24 @@ class Settler:
                 log.warning("settle.unavailable", error=str(error), events=len(batch), again_in_seconds=wait)
                 await asyncio.sleep(wait)
                 if any(outcome.delivery.lease != self._consumer.lease for outcome in batch):
-                    return False
+                    return None
             except (LeaseLostError, NotProvisionedError) as error:
                 log.warning("settle.fenced", error=str(error), events=len(batch))
-                return False
+                return None
             except StreamsError as error:
                 # Asking again would not help, and going on would hold these events for as long as the worker lives.
                 log.error("settle.refused", error=str(error), events=len(batch), kinds=_kinds(batch))  # noqa: TRY400
                 raise
-            else:
-                return True
+
+
+def _batch_size(outcomes: Sequence[Outcome]) -> int:
+    """How many of the outcomes to settle at once; one at least."""
+    effects = 0
+    for number, outcome in enumerate(outcomes[:_MOST]):
+        effects += len(outcome.effects) // 4
+        if effects > _MOST_EFFECTS and number:
+            return number
+    return _MOST
 
 
 def _kinds(batch: Sequence[Outcome]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from headgate.streams.closing import reopen_if_moved, shown
+from headgate.streams.closing import close_branch, reopen_if_moved, shown
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
@@ -21,9 +21,11 @@ from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.sweep import sweep
 from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
+from headgate.worker.composer import Composer
 from headgate.worker.intake import Intake
 from headgate.worker.metrics import WorkerMetrics
 from headgate.worker.reader import Reader
+from headgate.worker.relayer import Relayer
 from headgate.worker.retry import next_outcome
 from headgate.worker.runners import Runners
 from headgate.worker.settler import Settler
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from headgate.contract import BranchContract
     from headgate.handlers import Handler
-    from headgate.streams.outcome import Delivery
+    from headgate.streams.outcome import Delivery, Settled
     from headgate.streams.server import Server
 
 log = structlog.get_logger("headgate.worker")
@@ -56,12 +58,15 @@ class Worker:
         self._handler = handler
         self._name = name
         self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
-        self._intake = Intake(contract.concurrency, contract.partitions)
+        batch = 1 if contract.batch is None else contract.batch.max_events
+        self._intake = Intake(contract.concurrency, contract.partitions, batch)
         self.metrics = WorkerMetrics(contract, lambda: self._intake.held)
         self._wires = Wires(server)
         self._consumers = [Consumer(self._wires, partition, contract) for partition in self._keys.all]
         self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
-        self._runners = Runners(handler, contract.concurrency, contract.timeout_seconds, self._on_outcome)
+        self._runners = Runners(handler, contract, Composer(contract), self._on_outcome)
+        self._relayer = Relayer(server, self._keys)
+        self._closing: set[asyncio.Task[None]] = set()
         groups = [[consumer] for consumer in self._consumers] if server.is_cluster else [self._consumers]
         self._waiters = [Waiter(server, group, contract.branch) for group in groups]
         self._readers = [
@@ -102,8 +107,9 @@ class Worker:
         self._runners.start()
         working = [asyncio.create_task(self._read(reader), name="read") for reader in self._readers]
         beat = asyncio.create_task(self._beat(), name="beat")
+        relay = asyncio.create_task(self._relayer.run(), name="relay")
         draining = asyncio.create_task(self._draining.wait(), name="draining")
-        for task in (beat, *working, *self._runners.tasks):
+        for task in (beat, relay, *working, *self._runners.tasks):
             task.add_done_callback(self._on_ended)
         waited: set[asyncio.Future[Any]] = {draining, self._broken}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +124,8 @@ class Worker:
         await self._runners.drain(self.contract.drain_seconds)
         await self._finish()
         beat.cancel()
-        await asyncio.gather(beat, draining, return_exceptions=True)
+        relay.cancel()
+        await asyncio.gather(beat, relay, draining, return_exceptions=True)
         self._wires.close()
         if self._broken.done():
             self._broken.result()
@@ -240,6 +247,7 @@ class Worker:
                     beats += 1
                     if beats % _SWEEP_EVERY == 0:
                         await sweep(self._server, self._keys, self.contract.join)
+                        self._relayer.ring()
             except (LeaseLostError, NotProvisionedError) as error:
                 log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
                 self._forget_lease()
@@ -282,11 +290,41 @@ class Worker:
         self._accept(new)
 
     def _on_outcome(self, outcome: Outcome) -> None:
+        if outcome.kind is Kind.BACK:
+            self._close(outcome)
+            return
         if outcome.kind is not Kind.DONE:
             next_outcome(outcome, self.contract.retry)
         self._settlers[outcome.delivery.event.partition].add(outcome)
 
-    def _on_settled(self, outcomes: Sequence[Outcome], counted: bool) -> None:
-        self.metrics.count(outcomes, counted)
+    def _close(self, outcome: Outcome) -> None:
+        """The handler's target is gone: first the branch closes, then the event goes back to wait."""
+
+        async def close() -> None:
+            contract = self.contract
+            target = contract.function if contract.http is None else contract.http.url
+            reason = outcome.detail.decode(errors="replace")
+            log.error("branch.closed", reason=reason, target=shown(target))
+            failures = 0
+            while True:
+                try:
+                    await close_branch(self._server, self._keys, contract.branch, reason, target)
+                    break
+                except StreamsError as error:
+                    wait = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                    failures += 1
+                    log.warning("branch.not_closed", error=str(error), again_in_seconds=wait)
+                    await asyncio.sleep(wait)
+            self._settlers[outcome.delivery.event.partition].add(outcome)
+
+        task = asyncio.create_task(close(), name="close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(self._on_ended)
+
+    def _on_settled(self, outcomes: Sequence[Outcome], settled: Settled | None) -> None:
+        if settled is not None and settled.outboxed:
+            self._relayer.ring()
+        self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
         self._intake.observe(sum(outcome.busy_us for outcome in outcomes) / 1e6 / len(outcomes))

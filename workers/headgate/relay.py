@@ -1,0 +1,155 @@
+"""The relay: takes effects from a pipeline's outboxes to the slots they belong to, each once.
+
+Every entry of an outbox goes to one partition of one pipeline. A relay reads an outbox from its oldest entry, in order,
+and each target remembers how far it took that outbox (scripts/deliver.lua); only then an entry is deleted. So any number
+of relays may run, and may be killed anywhere: what was taken already is taken no second time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from headgate.event import DATA, ID, LANE_NUMBER, SOURCE, TIME, TYPE, Lane, encode_data
+from headgate.join.record import record_of
+from headgate.streams.errors import NotProvisionedError, ServerUnavailableError, StreamsError
+from headgate.streams.outcome import netstrings, split_netstrings
+from headgate.streams.publisher import find_pipeline
+from headgate.streams.script import DELIVER
+from headgate.streams.server import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headgate.streams.keys import PartitionKeys, PipelineKeys
+    from headgate.streams.server import Server
+
+log = structlog.get_logger("headgate.relay")
+_PAGE = 200
+
+
+class Relay:
+    """Relays the outboxes of one pipeline; `run` may be called at any time, by any number of workers."""
+
+    def __init__(self, server: Server, keys: PipelineKeys) -> None:
+        self._server = server
+        self._keys = keys
+        self._targets: dict[str, PipelineKeys | None] = {}
+        self._complained: set[str] = set()
+
+    async def run(self) -> int:
+        """Relays everything that is in the outboxes now; gives how many entries were new to their targets.
+
+        What is for a pipeline that this server does not have stays, without holding up the rest. Raises
+        ServerUnavailableError, StreamsError.
+        """
+        self._targets.clear()
+        taken = 0
+        for partition in self._keys.all:
+            taken += await self._relay(partition)
+        return taken
+
+    async def _relay(self, partition: PartitionKeys) -> int:
+        taken, start = 0, "-"
+        while True:
+            page = await self._server.execute(
+                partition.outbox, "XRANGE", partition.outbox, start, "+", "COUNT", _PAGE
+            )
+            if page:
+                taken += await self._take(partition, page)
+            if len(page) < _PAGE:
+                return taken
+            start = f"({page[-1][0].decode()}"
+
+    async def _take(self, source: PartitionKeys, page: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
+        """One page of an outbox: each target's entries in one call, in order; then they are deleted."""
+        by_target: dict[PartitionKeys, list[Any]] = {}
+        entries: dict[PartitionKeys, list[bytes]] = {}
+        for entry, fields in page:
+            target = await self._target(fields[b"to"].decode())
+            if target is None:
+                continue
+            number, values = _delivery(self._keys, entry, target, fields)
+            place = target.partition(number)
+            by_target.setdefault(place, []).extend((entry, *values))
+            entries.setdefault(place, []).append(entry)
+        calls = [
+            Call(
+                DELIVER,
+                (*place.lanes, place.dedupe(""), place.values, place.relayed, place.settings),
+                (source.outbox, *args),
+            )
+            for place, args in by_target.items()
+        ]
+        taken, through = 0, list[bytes]()
+        failure: Exception | None = None
+        for place, reply in zip(by_target, await self._server.run_all(calls), strict=True):
+            if isinstance(reply, Exception):
+                failure = reply
+            elif reply >= 0:
+                taken += reply
+                through += entries[place]
+        if through:
+            await self._server.execute(source.outbox, "XDEL", source.outbox, *through)
+        if failure is not None:
+            raise failure if isinstance(failure, StreamsError) else StreamsError(f"relaying: {failure}")
+        return taken
+
+    async def _target(self, name: str) -> PipelineKeys | None:
+        if name not in self._targets:
+            namespace, _, pipeline = name.partition("/")
+            try:
+                self._targets[name] = (await find_pipeline(self._server, namespace, pipeline))[0]
+            except NotProvisionedError:
+                self._targets[name] = None
+                if name not in self._complained:
+                    self._complained.add(name)
+                    log.warning("relay.no_target", pipeline=name, kept="until it is there")
+        return self._targets[name]
+
+
+def _delivery(
+    source: PipelineKeys, entry: bytes, target: PipelineKeys, fields: dict[bytes, bytes]
+) -> tuple[int, tuple[Any, ...]]:
+    """Which partition of the target an entry is for, and its kind and values as deliver.lua takes them."""
+    kind, parts = fields[b"kind"].decode(), split_netstrings(fields[b"packed"])
+    if kind == "emit":
+        route, lane, event_id, packed = parts
+        return target.partition_of(route.decode()), ("emit", lane, event_id, packed)
+    if kind == "record":
+        return _record_event(source, entry, target, parts)
+    # A put or drop names its partition: only the own pipeline has values of ours.
+    return int(parts[0]), (kind, parts[1], parts[2] if kind == "put" else b"", b"")
+
+
+def _record_event(
+    source: PipelineKeys, entry: bytes, target: PipelineKeys, parts: list[bytes]
+) -> tuple[int, tuple[Any, ...]]:
+    """A join's record as an event of its output pipeline, on the partition of the id it is about."""
+    record = record_of(entry.decode(), dict(zip(parts[::2], parts[1::2], strict=True)), 0)
+    event_id = f"{source.pipeline}/{record.id}"
+    data = {
+        "id": record.id,
+        "complete": record.complete,
+        "results": record.results,
+        "parts": record.parts,
+        "failed": record.failed,
+        "missing": record.missing,
+    }
+    packed = netstrings(
+        [
+            DATA,
+            encode_data(data),
+            ID,
+            event_id.encode(),
+            TIME,
+            b"%d" % record.joined_ms,
+            TYPE,
+            b"headgate.record",
+            SOURCE,
+            f"/{source}".encode(),
+        ]
+    )
+    lane = LANE_NUMBER[Lane.NORMAL]
+    return target.partition_of(record.id), ("emit", lane, event_id.encode(), packed)

@@ -1,0 +1,58 @@
+"""What handlers counted and put: the sums and values of a whole pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from headgate.streams.keys import PipelineKeys
+    from headgate.streams.server import Server
+
+
+async def read_counts(server: Server, keys: PipelineKeys) -> dict[str, int]:
+    """Every counter and its sum over the partitions, by name. Raises ServerUnavailableError."""
+    sums: dict[str, int] = {}
+    for found in await _hashes(server, [partition.counts for partition in keys.all]):
+        for name, value in found.items():
+            counter = name.decode(errors="replace")
+            sums[counter] = sums.get(counter, 0) + int(value)
+    return dict(sorted(sums.items()))
+
+
+async def read_values(server: Server, keys: PipelineKeys) -> dict[str, Any]:
+    """Every value that was put, by key. Raises ServerUnavailableError.
+
+    Partitions that were added move a key's home; what was put before is then found at its old place, and counts only
+    while nothing newer is at the new one.
+    """
+    values: dict[str, Any] = {}
+    homes: set[str] = set()
+    found_by_partition = await _hashes(server, [partition.values for partition in keys.all])
+    for partition, found in zip(keys.all, found_by_partition, strict=True):
+        for name, value in found.items():
+            key = name.decode(errors="replace")
+            is_home = keys.partition_of(key) == partition.number
+            if is_home or key not in homes:
+                values[key] = msgspec.json.decode(value)
+            if is_home:
+                homes.add(key)
+    return dict(sorted(values.items()))
+
+
+async def read_value(server: Server, keys: PipelineKeys, key: str) -> Any:
+    """One value that was put, or None. Raises ServerUnavailableError."""
+    name = keys.partition(keys.partition_of(key)).values
+    found = await server.execute(name, "HGET", name, key)
+    return None if found is None else msgspec.json.decode(found)
+
+
+async def _hashes(server: Server, names: list[str]) -> list[dict[bytes, bytes]]:
+    # Pairs or a dictionary: it is the client library that decides, by the version of the protocol.
+    replies = await asyncio.gather(*(server.execute(name, "HGETALL", name) for name in names))
+    return [
+        reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+        for reply in replies
+    ]
