@@ -11,9 +11,17 @@ class ServerUnavailableError(StreamsError):
     """The server cannot be reached, or refused us; says which and why. Whatever was asked may be asked again."""
 
 
+class ServerRefusedError(ServerUnavailableError):
+    """The server is there and refuses until somebody changes something: a login, a right, a certificate, memory."""
+
+
 class NotProvisionedError(StreamsError):
     """The branch has no consumer group here: not provisioned yet, lost with a flush, or removed."""
 
 
 class LeaseLostError(StreamsError):
     """This consumer was declared dead and its work may be another's: nothing it held may be settled by it."""
+
+
+class NotOwnerError(StreamsError):
+    """This partition of an ordered branch is another worker's now: nothing may be read from it."""

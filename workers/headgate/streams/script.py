@@ -46,4 +46,22 @@ SWEEP = Script("sweep.lua")
 EXPIRE = Script("expire.lua")
 DELIVER = Script("deliver.lua")
 MEASURE = Script("measure.lua")
-ALL = (PUBLISH, ENSURE, REGISTER, READ, SETTLE, BEAT, RETIRE, SWEEP, EXPIRE, DELIVER, MEASURE)
+OWN = Script("own.lua")
+CLAIM = Script("claim.lua")
+RATE = Script("rate.lua")
+ALL = (
+    PUBLISH,
+    ENSURE,
+    REGISTER,
+    READ,
+    SETTLE,
+    BEAT,
+    RETIRE,
+    SWEEP,
+    EXPIRE,
+    DELIVER,
+    MEASURE,
+    OWN,
+    CLAIM,
+    RATE,
+)

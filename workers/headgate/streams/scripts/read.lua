@@ -1,16 +1,19 @@
 #!lua flags=allow-oom
 -- Reads new work for one consumer: due retries first, then the lanes in order of priority as far as the gate allows.
--- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats   8 closed
+-- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 gate   7 beats   8 closed   9 owner
 -- ARGV  1 group   2 consumer   3 how many at most   4 1 to let the lower lanes have a share before the higher ones
--- Gives -1 when the consumer has no lease, else: server time in ms, ms until the next retry is due (-1: none),
--- what waits (bits 2 normal, 4 low, 8 the whole branch, which is closed), then for each stream that gave something:
--- its number in KEYS, its entries
+--       5 1 to tell the streams' last ids where there is nothing, 2 that too, and only to the partition's owner
+-- Gives {-1} when the consumer has no lease, {-2} when the partition is another's, else: server time in ms, ms until the
+-- next retry is due (-1: none), what waits (bits 2 normal, 4 low, 8 the whole branch, which is closed), then for each
+-- stream that gave something: its number in KEYS, its entries; or 0 and the last ids of the streams 1-4, from which a
+-- blocking XREAD misses nothing that comes later
 --@include fields.lua
 local group, consumer, free = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local out = {now, -1, 0}
 if not redis.call('ZSCORE', KEYS[7], consumer) then return {-1} end
+if ARGV[5] == '2' and redis.call('HGET', KEYS[9], 'consumer') ~= consumer then return {-2} end
 if redis.call('EXISTS', KEYS[8]) == 1 then return {now, -1, 8} end
 
 local function take(number, count)
@@ -67,5 +70,13 @@ if ARGV[4] == '1' and free > 0 then
 end
 for number = 1, 3 do
   if free > 0 then lane(number, free) end
+end
+if #out == 3 and ARGV[5] ~= '0' then
+  local lasts = {}
+  for number = 1, 4 do
+    local entry = redis.call('XREVRANGE', KEYS[number], '+', '-', 'COUNT', 1)[1]
+    lasts[number] = entry and entry[1] or '0-0'
+  end
+  out[4], out[5] = 0, lasts
 end
 return out

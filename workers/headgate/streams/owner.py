@@ -1,0 +1,97 @@
+"""Ownership of one partition of an ordered branch: taken, claimed for, given up (scripts/own.lua, scripts/claim.lua)."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate.streams.errors import LeaseLostError, NotOwnerError
+from headgate.streams.script import CLAIM, OWN
+
+if TYPE_CHECKING:
+    from headgate.contract import BranchContract
+    from headgate.streams.consumer import Consumer
+    from headgate.streams.keys import PartitionKeys
+    from headgate.streams.outcome import Delivery
+    from headgate.streams.wire import Wires
+
+_PAGE = 500
+
+
+class Wish(enum.StrEnum):
+    """What a consumer asks of a partition; the values are those of own.lua."""
+
+    LOOK = "look"
+    TAKE = "take"
+    GIVE = "give"
+    LEAVE = "leave"
+
+
+class View(NamedTuple):
+    """Who has a partition, and who may have it. `owner` is empty when nobody does; `members` are the living workers."""
+
+    owner: str
+    token: int
+    members: tuple[str, ...]
+
+
+class PartitionOwner:
+    """One partition as one worker of an ordered branch may own it, under the lease of its consumer."""
+
+    def __init__(
+        self, wires: Wires, keys: PartitionKeys, contract: BranchContract, consumer: Consumer
+    ) -> None:
+        self.consumer = consumer
+        self._wires = wires
+        self._group = contract.branch
+        self._silence_ms = int(contract.claim_after_seconds * 1000)
+        beats, owner = keys.beats(contract.branch), keys.owner(contract.branch)
+        self._own_keys = (beats, owner)
+        self._claim_keys = (*consumer.streams, beats, owner)
+        self._blocked = keys.blocked(contract.branch)
+
+    async def ask(self, wish: Wish) -> View:
+        """Looks at the partition, after doing what is wished for, if that can be done.
+
+        Raises LeaseLostError, ServerUnavailableError.
+        """
+        lease = self.consumer.lease
+        wire = await self._wires.get(self._blocked)
+        reply = await wire.run(OWN, self._own_keys, (lease, self._silence_ms, wish.value))
+        if reply[0] == -1:
+            raise LeaseLostError(f"consumer {lease!r} has no lease on partition {self.consumer.partition}")
+        owner, token, *members = (part.decode() for part in reply)
+        return View(owner, int(token), tuple(members))
+
+    async def claim(self) -> list[Delivery]:
+        """Everything pending on the partition, each stream's in order: it is the owner's now.
+
+        Asking again gives the same again, and counts no delivery twice. Raises NotOwnerError, LeaseLostError,
+        NotProvisionedError, ServerUnavailableError.
+        """
+        lease = self.consumer.lease
+        claimed: list[Delivery] = []
+        stream, last = 0, b""
+        while stream >= 0:
+            wire = await self._wires.get(self._blocked)
+            reply = await wire.run(CLAIM, self._claim_keys, (self._group, lease, _PAGE, stream, last))
+            if reply[0] == -1 and len(reply) == 1:
+                raise LeaseLostError(
+                    f"consumer {lease!r} has no lease on partition {self.consumer.partition}"
+                )
+            if reply[0] == -2:
+                raise NotOwnerError(f"partition {self.consumer.partition} is not consumer {lease!r}'s")
+            received = time.monotonic()
+            stream, last = reply[:2]
+            for at in range(2, len(reply), 3):
+                before = reply[at + 1] - 1
+                self.consumer.decode(
+                    reply[at], [reply[at + 2]], lease, received, claimed, deliveries_before=before
+                )
+        return claimed
+
+    async def blocked(self) -> list[str]:
+        """The keys whose oldest event waits for its next attempt. Raises ServerUnavailableError."""
+        wire = await self._wires.get(self._blocked)
+        return [key.decode(errors="replace") for key in await wire.call("HKEYS", self._blocked)]
