@@ -1,0 +1,284 @@
+"""Filters: which events a branch wants, as one CEL expression (https://cel.dev) over `event`.
+
+The variable has the members `id`, `type`, `source`, `key` (null without one), `lane` ("high", "normal", "low"),
+`attempt`, `time` (a timestamp) and `data`. Most of an evaluation's cost is handing values to the CEL library, so only
+what the expression mentions is handed over, and the event's data is decoded only when it is mentioned at all.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import cel
+
+from headgate.event import InvalidEventError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from headgate.event import Event
+
+MEMBERS: dict[str, Callable[[Event], Any]] = {
+    "id": lambda event: event.id,
+    "type": lambda event: event.type,
+    "source": lambda event: event.source,
+    "key": lambda event: event.key,
+    "lane": lambda event: event.lane.value,
+    "attempt": lambda event: event.attempt,
+    "time": lambda event: datetime.fromtimestamp(event.published_ms / 1000, UTC),
+    "data": lambda event: event.data,
+}
+_SAMPLE = {
+    "id": "1",
+    "type": "event",
+    "source": "",
+    "key": "k",
+    "lane": "normal",
+    "attempt": 1,
+    "time": datetime.fromtimestamp(0, UTC),
+}
+# What the library has; operators are functions too, by names that are not alphanumeric.
+FUNCTIONS = frozenset(
+    (
+        *("contains", "endsWith", "matches", "size", "startsWith"),
+        *("bytes", "double", "duration", "int", "string", "timestamp", "type", "uint"),
+        *("getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours"),
+        *("getMilliseconds", "getMinutes", "getMonth", "getSeconds"),
+    )
+)
+_TYPES = frozenset(("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"))
+_LITERAL = re.compile(
+    r"""[bB]?[rR][bB]?(?:"[^"\n]*"|'[^'\n]*')"""
+    r"""|[bB]?(?:"{3}.*?"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*""",
+    re.DOTALL,
+)
+# `event` and the members after it, unless it is itself a member; a name before a parenthesis is a method.
+_CHAIN = re.compile(r"""(?<![\w)\]}"]\.)(?<!\w)event\b((?:\.[A-Za-z_]\w*)*)(\(?)""")
+_BOUND = re.compile(r"\.(?:all|exists|exists_one|existsOne|filter|map)\((\w+),")
+_MATCHES = re.compile(r"""\.matches\(\s*([rR]?(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))\s*\)""")
+_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
+_EXAMPLE = 'for example event.type == "video.uploaded" && event.data.seconds > 0'
+_SHOWN = 60  # characters of a value or an expression in an error
+
+_Path = tuple[str, ...]
+_Tree = dict[str, Any]  # members by name; None stands for the whole value
+
+
+class FilterError(ValueError):
+    """A filter cannot be compiled or evaluated: says where, what is wrong and what to do."""
+
+
+class Filter:
+    """A compiled filter; made by `compile_filter`."""
+
+    def __init__(self, text: str, program: cel.Program, paths: tuple[_Path, ...]) -> None:
+        self.text = text
+        self._program = program
+        self._paths = paths
+        wanted = _tree(paths)
+        self._members = tuple((name, MEMBERS[name], wanted[name]) for name in MEMBERS if name in wanted)
+
+    def matches(self, event: Event) -> bool:
+        """Whether the branch wants the event.
+
+        Raises FilterError when the expression cannot be evaluated over it or gives no boolean, InvalidEventError when
+        the expression mentions the data and that is no JSON.
+        """
+        try:
+            value = {name: _prune(get(event), tree) for name, get, tree in self._members}
+            found = self._program.execute({"event": value})
+        except InvalidEventError:
+            raise
+        except (
+            Exception
+        ) as error:  # the library has no base class of its own; whatever it says is the event's reason
+            raise FilterError(self._explain(error, event)) from error
+        if found is True or found is False:
+            return found
+        raise FilterError(_no_boolean(found))
+
+    def _explain(self, error: Exception, event: Event) -> str:
+        """What was missing or of the wrong type, by walking the paths that the expression mentions."""
+        chains = [path for path in self._paths if path]
+        steps = [(path, *_walk(path, event)) for path in chains]
+        if isinstance(error, KeyError):
+            missing = str(error.args[0]) if error.args else ""
+            for path, depth, _ in steps:
+                if depth < len(path) and path[depth] == missing:
+                    place = _name(path[: depth + 1])
+                    return f"{place}: no such key; guard it with has({place})"
+            return f"no such key: {missing!r}; guard it with has(...)"
+        for path, depth, value in steps:
+            if depth < len(path):
+                return (
+                    f"{_name(path[:depth])} is {_kind(value)}, which has no member {path[depth]!r}; guard it"
+                )
+        said = str(error).split(". ")[0].partition(": the operation")[0]
+        said = said.replace("Undefined variable or function", "no such function for these types")
+        known = ", ".join(f"{_name(path)} is {_kind(value)}" for path, _, value in steps[:5])
+        return f"{said[:200]}{f' ({known})' if known else ''}; guard it, or convert with int(), double() or string()"
+
+
+def compile_filter(text: str) -> Filter:
+    """A filter from its text; raises FilterError with line and column, what is wrong and the remedy."""
+    if not text.strip():
+        raise FilterError(
+            f"the expression is empty: leave it out to get every event, or write one, {_EXAMPLE}"
+        )
+    try:
+        program = cel.compile(text)
+    except ValueError as error:
+        raise FilterError(_explain_syntax(text, str(error))) from error
+    bare = _bare(text)
+    paths = tuple(dict.fromkeys(_paths(bare)))
+    _check_names(text, bare, program, paths)
+    _check_patterns(text)
+    _try(program, paths)
+    return Filter(text, program, paths)
+
+
+def _bare(text: str) -> str:
+    """The expression without literals, comments and spaces within chains of members."""
+    bare = _LITERAL.sub(lambda found: " " if found[0].startswith("//") else '""', text)
+    return re.sub(r"\s*([.,(])\s*", r"\1", bare)
+
+
+def _paths(bare: str) -> Iterator[_Path]:
+    for found in _CHAIN.finditer(bare):
+        path = tuple(found[1].split(".")[1:])
+        yield path[:-1] if found[2] else path
+
+
+def _check_names(text: str, bare: str, program: cel.Program, paths: tuple[_Path, ...]) -> None:
+    known = {"event", *_BOUND.findall(bare), *_TYPES}
+    for name in program.variables():
+        if name not in known:
+            raise FilterError(f"{_where(text, name)}: there is no variable {name!r}, only event; {_EXAMPLE}")
+    for name in program.functions():
+        if name.isalnum() and name not in FUNCTIONS:
+            functions = ", ".join(sorted(FUNCTIONS))
+            raise FilterError(
+                f"{_where(text, name)}: there is no function {name!r}; these are, and has(): {functions}"
+            )
+    for path in paths:
+        if path and path[0] not in MEMBERS:
+            members = ", ".join(MEMBERS)
+            data = f"; in the data it is event.data.{path[0]}"
+            raise FilterError(
+                f"{_where(text, path[0])}: an event has no member {path[0]!r}, only {members}{data}"
+            )
+
+
+def _check_patterns(text: str) -> None:
+    for found in _MATCHES.finditer(text):
+        try:
+            cel.evaluate(f'"".matches({found[1]})')
+        except RuntimeError as error:
+            said = " ".join(str(error).partition("not a valid regex:")[2].split()) or str(error)
+            said = said.rpartition("error: ")[2].removesuffix(". Check function arguments and their types.")
+            place = _place(text, found.start(1))
+            raise FilterError(f"{place}: {found[1]} is no regular expression: {said}") from error
+
+
+def _try(program: cel.Program, paths: tuple[_Path, ...]) -> None:
+    """Refuses what gives no boolean whatever the event; what depends on data shows at run time only."""
+    if any(path[:1] in {(), ("data",)} for path in paths):
+        return
+    try:
+        found = program.execute({"event": _SAMPLE})
+    except Exception as error:
+        if paths:
+            return  # it may be right for another event
+        raise FilterError(f"it can never be evaluated: {error}") from error
+    if not isinstance(found, bool):
+        raise FilterError(_no_boolean(found))
+
+
+def _explain_syntax(text: str, said: str) -> str:
+    found = _PLACE.search(said)
+    if found is None:
+        return f"{text[:_SHOWN]!r}: {said[:200]}; correct it, {_EXAMPLE}"
+    what = found[3].partition(" expecting ")[0]
+    if "<EOF>" in what:
+        what, remedy = "the expression ends too early", "complete it"
+    elif re.search(r"error at: '=", what):
+        remedy = "compare with =="
+    elif re.search(r"error at: '[&|]|input '(?:and|or)'", what):
+        remedy = "write && for and, || for or"
+    elif "unsupported syntax" in what:
+        remedy = "leave it out"
+    elif "Recursion limit" in said:
+        what, remedy = "it is nested too deeply", "write it with fewer parentheses"
+    else:
+        remedy = f"correct it, {_EXAMPLE}"
+    line = text.split("\n")[int(found[1]) - 1]
+    return f"line {found[1]}, column {found[2]}: {what} (at {_around(line, int(found[2]) - 1)}); {remedy}"
+
+
+def _around(line: str, column: int) -> str:
+    start = max(0, column - _SHOWN // 2)
+    return repr(line[start : start + _SHOWN])
+
+
+def _where(text: str, name: str) -> str:
+    found = re.search(rf"\b{re.escape(name)}\b", text)
+    return _place(text, found.start() if found else 0)
+
+
+def _place(text: str, at: int) -> str:
+    before = text[:at]
+    return f"line {before.count(chr(10)) + 1}, column {at - before.rfind(chr(10))}"
+
+
+def _tree(paths: tuple[_Path, ...]) -> _Tree:
+    """The members to hand over: nested by name, None where the whole value is wanted."""
+    if () in paths:
+        return dict.fromkeys(MEMBERS)
+    tree: _Tree = {}
+    for path in sorted(paths, key=len):  # the shorter first: it takes what the longer ones ask for along
+        node = tree
+        for at, name in enumerate(path):
+            if at == len(path) - 1:
+                node[name] = None
+            elif node.setdefault(name, {}) is None:
+                break
+            else:
+                node = node[name]
+    return tree
+
+
+def _prune(value: Any, tree: _Tree | None) -> Any:
+    if tree is None or type(value) is not dict:
+        return value
+    return {name: _prune(value[name], inner) for name, inner in tree.items() if name in value}
+
+
+def _walk(path: _Path, event: Event) -> tuple[int, Any]:
+    """How far a path leads into an event, and the value there."""
+    value: Any = MEMBERS[path[0]](event)
+    for depth, name in enumerate(path[1:], 1):
+        if not isinstance(value, dict) or name not in value:
+            return depth, value
+        value = value[name]
+    return len(path), value
+
+
+def _name(path: _Path) -> str:
+    return ".".join(("event", *path))
+
+
+def _kind(value: Any) -> str:
+    known = {type(None): "null", list: "a list", dict: "an object", datetime: "a timestamp"}
+    if isinstance(value, bool):
+        return f"a boolean ({str(value).lower()})"
+    if isinstance(value, int | float):
+        return f"a number ({str(value)[:_SHOWN]})"
+    if isinstance(value, str):
+        return f"a string ({value[:_SHOWN]!r})"
+    return known.get(type(value), f"a {type(value).__name__}")
+
+
+def _no_boolean(value: Any) -> str:
+    return f"it gives {_kind(value)}, and a filter gives true or false: compare it, {_EXAMPLE}"
