@@ -12,7 +12,7 @@ RUN --mount=type=cache,target=/root/.cache \
     python3 -m venv /opt/uv \
  && /opt/uv/bin/pip install --quiet --disable-pip-version-check "uv==$(sed -n 's/^uv==\([^ ;\\]*\).*/\1/p' requirements.lock)" \
  && /opt/uv/bin/uv venv --quiet --seed --python python3 /opt/headgate \
- && /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --constraint requirements.lock -r pyproject.toml \
+ && /opt/uv/bin/uv pip install --quiet --python /opt/headgate --compile-bytecode --constraint requirements.lock -r pyproject.toml --extra http --extra otel \
  && echo /opt/package >"$(/opt/headgate/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headgate.pth"
 
 FROM build AS build-operator

@@ -31,8 +31,16 @@ def read_documents(file: Path) -> list[dict[str, Any]]:
     """The YAML documents of a file that are not empty; raises CommandError."""
     import yaml  # noqa: PLC0415
 
+    class Loader(yaml.SafeLoader):
+        """Leaves times as they are written, as kubectl does."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     try:
-        documents = [each for each in yaml.safe_load_all(file.read_text()) if each is not None]
+        read = yaml.load_all(file.read_text(), Loader)
+        documents = [each for each in read if each is not None]
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}", Exit.INVALID) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -46,10 +54,14 @@ def read_documents(file: Path) -> list[dict[str, Any]]:
 
 
 def mistakes(file: Path, document: dict[str, Any]) -> list[str]:
-    """Every mistake of a manifest, each as the API server words it, with what to do."""
+    """Every mistake of a manifest, those of the API server in its words, each with what to do."""
+    from headgate_operator import expressions  # noqa: PLC0415
     from headgate_operator.validation import validate  # noqa: PLC0415
 
-    return [f"{file}: {error} ({error.remedy})" for error in validate(document)]
+    refused = validate(document)
+    known = {error.field for error in refused}  # one mistake is told once
+    compiled = [error for error in expressions.mistakes(document) if error.field not in known]
+    return [f"{file}: {error} ({error.remedy})" for error in (*refused, *compiled)]
 
 
 def load(file: Path, namespace: str | None = None) -> Manifest:

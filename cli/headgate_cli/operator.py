@@ -17,7 +17,8 @@ def operator_command(
 ) -> None:
     """Run the operator, in a cluster or against the one of KUBECONFIG.
 
-    HEADGATE_REDIS_URL is the server of pipelines that name none. Several may run: one leads, by Lease.
+    HEADGATE_REDIS_URL is the server of pipelines that name none, HEADGATE_WORKER_IMAGE the image of workers that push
+    events to a URL or container. Several may run: one leads, by Lease.
     """
     import asyncio  # noqa: PLC0415
 

@@ -6,41 +6,29 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from headgate.contract import Executor
+from headgate.contract import Ordering
 from headgate_operator._api_base import BranchName, Model, Rule, TimeoutSeconds
+from headgate_operator._api_handler import HandlerSpec  # noqa: TC001 - pydantic reads the annotations
 from headgate_operator._api_pod import PodSpec
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-FUNCTION_PATTERN = rf"^{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*$"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+START_PATTERN = rf"^(Now|Beginning|{_TIME})$"
+"""Now, Beginning, or a time after RFC 3339; that the time exists is checked when the manifest is applied."""
 
 
-class PythonHandler(Model):
-    """A Python function that is called with each event."""
+class RetryRuleSpec(Model):
+    """What to do about some errors."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512)] = Field(
-        description="Container image with the function and the headgate package; a local run imports the"
-        " function instead.",
-        examples=["registry.example/videos:1"],
+    match: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+        description="Regular expression (Python's) that is searched for in the error, which reads"
+        " `Type: message`.",
+        examples=["^ValueError: "],
     )
-    function: Annotated[str, Field(min_length=3, max_length=253, pattern=FUNCTION_PATTERN)] = Field(
-        description="The function as module:attribute. Called with one event; its result goes to the join,"
-        " an exception"
-        " is a failed attempt.",
-        examples=["videos:transcode"],
+    retryable: bool = Field(
+        default=False,
+        description="Whether such an error is tried again; false dead-letters the event at once.",
+        examples=[True],
     )
-    executor: Executor = Field(
-        default=Executor.THREADS,
-        description="Where a plain function runs: Threads, or Processes for work that keeps the processor"
-        " busy."
-        " An async function always runs on the worker's event loop.",
-        examples=["Processes"],
-    )
-
-
-class HandlerSpec(Model):
-    """What handles a branch's events."""
-
-    python: PythonHandler = Field(description="Handle events with a Python function.")
 
 
 class RetrySpec(Model):
@@ -70,6 +58,37 @@ class RetrySpec(Model):
     )
     max_seconds: TimeoutSeconds = Field(
         default=300, description="Longest wait between attempts, in seconds.", examples=[60]
+    )
+    error_rules: tuple[RetryRuleSpec, ...] = Field(
+        default=(),
+        alias="rules",
+        max_length=16,
+        description="What to do about certain errors, the first that matches decides; without a match an"
+        " error is tried again.",
+        examples=[[{"match": "^ValueError: "}]],
+    )
+
+
+class BatchSpec(Model):
+    """A handler gets several events at once."""
+
+    max_events: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="Most events in a batch.", examples=[50]
+    )
+    max_wait_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=1,
+        description="Seconds that a batch waits to fill, counted from its first event; 0 takes what is"
+        " there.",
+        examples=[5],
+    )
+
+
+class RateLimitSpec(Model):
+    """How fast a branch may go, all its workers together."""
+
+    events_per_second: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="Events a second that all workers of the branch together begin to handle.",
+        examples=[100],
     )
 
 
@@ -109,7 +128,32 @@ class BranchSpec(Model):
         " Renaming a branch makes a new one.",
         examples=["transcode"],
     )
+    filter: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        default=None,
+        description="CEL expression over event, which has id, type, source, key, lane, attempt, time and"
+        " data: the branch handles the events for which it is true and settles the others at once;"
+        " without it, all.",
+        examples=['event.type == "video.uploaded" && event.data.seconds > 0'],
+    )
+    start_at: Annotated[str, Field(max_length=40, pattern=START_PATTERN)] = Field(
+        default="Now",
+        description="Where a branch begins that joins a pipeline later: Now, Beginning (of what the source"
+        " still keeps) or a time (RFC 3339). Read when the branch is made; changing it later changes nothing.",
+        examples=["Beginning"],
+    )
     handler: HandlerSpec = Field(description="What handles the events: exactly one kind.")
+    ordering: Ordering = Field(
+        default=Ordering.NONE,
+        description="Key: events with the same key are handled one after another, in the order they were"
+        " published; one that is being retried holds back its own key only. None: as they come.",
+        examples=["Key"],
+    )
+    batch: BatchSpec | None = Field(
+        default=None, description="Hand over several events at once; without it one at a time."
+    )
+    rate_limit: RateLimitSpec | None = Field(
+        default=None, description="How fast the branch may go; without it as fast as it can."
+    )
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=8, description="Events that one worker handles at the same time.", examples=[2]
     )

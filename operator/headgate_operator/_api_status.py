@@ -23,6 +23,7 @@ class GateState(enum.StrEnum):
 
     OPEN = "Open"
     DELAYED = "Delayed"
+    CLOSED = "Closed"
 
 
 class Condition(Model):
@@ -32,7 +33,7 @@ class Condition(Model):
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description="Ready, SpecValid, RedisReachable, WorkersAvailable, ScalingActive, BackpressureActive,"
-        " DeadLettersPresent, Reconciling or Stalled.",
+        " BranchClosed, EventsTrimmed, DeadLettersPresent, Reconciling or Stalled.",
         examples=["Ready"],
     )
     status: ConditionStatus = Field(description="Whether the condition holds.", examples=["True"])
@@ -84,7 +85,8 @@ class BranchStatus(Model):
     )
     gate: GateState = Field(
         default=GateState.OPEN,
-        description="Open: every lane flows. Delayed: some lanes wait.",
+        description="Open: every lane flows. Delayed: some lanes wait. Closed: the branch takes nothing, as its"
+        " target is gone for good; see condition BranchClosed.",
         examples=["Open"],
     )
 

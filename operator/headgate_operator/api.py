@@ -18,13 +18,29 @@ from headgate_operator._api_base import (
     PLURAL,
     SINGULAR,
     VERSION,
-    BranchName,
     Model,
     ObjectName,
     Rule,
+    SecretKey,
     TimeoutSeconds,
 )
-from headgate_operator._api_branch import BranchSpec, HandlerSpec, PythonHandler, RetrySpec, ScaleSpec
+from headgate_operator._api_branch import (
+    BatchSpec,
+    BranchSpec,
+    RateLimitSpec,
+    RetryRuleSpec,
+    RetrySpec,
+    ScaleSpec,
+)
+from headgate_operator._api_handler import (
+    CircuitBreakerSpec,
+    ContainerHandler,
+    HandlerSpec,
+    HttpHandler,
+    PythonHandler,
+    SigningSecretRef,
+)
+from headgate_operator._api_join import JoinSpec, OutputSpec
 from headgate_operator._api_pod import (
     EnvFromSource,
     EnvVar,
@@ -34,6 +50,7 @@ from headgate_operator._api_pod import (
     Volume,
     VolumeMount,
 )
+from headgate_operator._api_source import DurabilityMode, DurabilitySpec, RetentionSpec, SourceSpec
 from headgate_operator._api_status import (
     BranchStatus,
     Condition,
@@ -50,11 +67,16 @@ __all__ = [
     "SINGULAR",
     "VERSION",
     "BackpressureSpec",
+    "BatchSpec",
     "BranchSpec",
     "BranchStatus",
+    "CircuitBreakerSpec",
     "Condition",
     "ConditionStatus",
+    "ContainerHandler",
     "DelayableLane",
+    "DurabilityMode",
+    "DurabilitySpec",
     "EnvFromSource",
     "EnvVar",
     "FanoutPipeline",
@@ -62,17 +84,23 @@ __all__ = [
     "FanoutPipelineStatus",
     "GateState",
     "HandlerSpec",
+    "HttpHandler",
     "JoinSpec",
     "LevelSpec",
     "Model",
+    "OutputSpec",
     "PodSpec",
     "PythonHandler",
+    "RateLimitSpec",
     "RedisSpec",
     "ResourcesSpec",
+    "RetentionSpec",
+    "RetryRuleSpec",
     "RetrySpec",
     "Rule",
     "ScaleSpec",
     "SecretKeyRef",
+    "SigningSecretRef",
     "SourceSpec",
     "Toleration",
     "Volume",
@@ -98,7 +126,7 @@ class SecretKeyRef(Model):
     name: ObjectName = Field(
         description="Name of the Secret, in the pipeline's namespace.", examples=["redis-url"]
     )
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern="^[-._a-zA-Z0-9]+$")] = Field(
+    key: SecretKey = Field(
         default="url", description="Key of the Secret whose value is the URL.", examples=["url"]
     )
 
@@ -109,51 +137,6 @@ class RedisSpec(Model):
     secret_ref: SecretKeyRef = Field(
         description="Secret that holds the server's URL, such as redis://user:password@host:6379/0 or"
         " rediss:// for TLS."
-    )
-
-
-class SourceSpec(Model):
-    """The streams that events are published to."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.partitions >= oldSelf.partitions",
-            "must not shrink: events of the removed partitions would be lost",
-            "keep at least the partitions the pipeline has, or make a new pipeline with fewer",
-            "partitions",
-        ),
-    )
-
-    partitions: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1,
-        description="Shards of the source; events with the same key share one. On Redis Cluster they spread"
-        " over the masters."
-        " May grow, never shrink.",
-        examples=[4],
-    )
-    dedupe_window_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
-        default=600,
-        description="Seconds within which publishing an id again changes nothing; 0 turns this off.",
-        examples=[3600],
-    )
-
-
-class JoinSpec(Model):
-    """Gathers the branches' outcomes of each event into one record, once."""
-
-    branches: tuple[BranchName, ...] = Field(
-        min_length=1,
-        max_length=16,
-        description="Branches whose outcomes make the record; each must be one of spec.branches.",
-        examples=[["thumbnail", "transcode"]],
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-    )
-    timeout_seconds: TimeoutSeconds = Field(
-        default=600,
-        description="Seconds, counted from the first outcome of an event, after which the record is written"
-        " without the"
-        " branches that are missing; it names them.",
-        examples=[900],
     )
 
 
@@ -258,6 +241,16 @@ class FanoutPipelineSpec(Model):
 
 class FanoutPipeline(Model):
     """Takes events to every branch, scales each branch's workers by its backlog, joins the results."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.spec.join) || !has(self.spec.join.output)"
+            " || self.spec.join.output.pipeline != self.metadata.name",
+            "must not be the pipeline itself: its records would make records for ever",
+            "name another pipeline",
+            "spec.join.output.pipeline",
+        ),
+    )
 
     spec: FanoutPipelineSpec = Field(description="What the pipeline should be.")
     status: FanoutPipelineStatus = Field(

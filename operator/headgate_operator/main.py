@@ -58,6 +58,8 @@ class OperatorSettings:
     health_port: int = 8080
     redis_url: str | None = None
     """The operator's own server, for pipelines without spec.redis."""
+    worker_image: str | None = None
+    """Image of workers that push events: of branches with an http or container handler."""
     own_namespace: str = "default"
     """Where the Lease is."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
@@ -66,7 +68,7 @@ class OperatorSettings:
     def from_environment(
         cls, *, namespaces: Sequence[str] = (), metrics_port: int = 9100, health_port: int = 8080
     ) -> OperatorSettings:
-        """With HEADGATE_REDIS_URL, and POD_NAMESPACE or the namespace this pod runs in."""
+        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, and POD_NAMESPACE or the namespace this pod runs in."""
         own = os.environ.get("POD_NAMESPACE")
         if not own and _NAMESPACE_FILE.exists():
             own = _NAMESPACE_FILE.read_text().strip()
@@ -75,6 +77,7 @@ class OperatorSettings:
             metrics_port=metrics_port,
             health_port=health_port,
             redis_url=os.environ.get("HEADGATE_REDIS_URL") or None,
+            worker_image=os.environ.get("HEADGATE_WORKER_IMAGE") or None,
             own_namespace=own or "default",
         )
 
@@ -89,7 +92,7 @@ class Operator:
         self._on_watching = on_watching
         self._cluster = cluster
         self._servers = Servers()
-        self._substrate = KubernetesSubstrate(cluster, settings.redis_url)
+        self._substrate = KubernetesSubstrate(cluster, settings.redis_url, settings.worker_image)
         self._pulse = time.monotonic()
         self._pilot = Pilot(self._servers.of, self._substrate, clock=self._beat)
         self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)

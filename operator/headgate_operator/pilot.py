@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.streams import Doorbell, Gate, ensure_groups, measure, set_gate, sweep
-from headgate.streams.server import redact
+from headgate.streams.url import redact
 from headgate_operator import autoscale, backpressure, inputs
 from headgate_operator.readings import BranchReading, PipelineReading, Rate
 from headgate_operator.substrates import Workers

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from headgate.contract import BranchContract, JoinContract, RetryContract
 from headgate.streams.keys import PipelineKeys
-from headgate.streams.settings import SourceSettings
+from headgate_operator import contracts
 from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from headgate.contract import BranchContract, JoinContract
+    from headgate.streams.settings import SourceSettings
 
 
 class ManifestError(ValueError):
@@ -54,42 +56,21 @@ class Pipeline:
     @property
     def source(self) -> SourceSettings:
         """What publishers and sweeps have to know of its source."""
-        return SourceSettings(dedupe_window_seconds=self.spec.source.dedupe_window_seconds)
+        return contracts.source(self.spec.source)
 
     @property
     def join(self) -> JoinContract | None:
         """What the data plane needs to know of its join; None when it has none."""
-        join = self.spec.join
-        return (
-            None
-            if join is None
-            else JoinContract(branches=join.branches, timeout_seconds=join.timeout_seconds)
-        )
+        return None if self.spec.join is None else contracts.join(self.spec.join)
 
-    def contract(self, branch: str) -> BranchContract:
-        """What a worker of that branch is started with; raises KeyError when there is no such branch.
+    def contract(self, branch: str, place: contracts.Place = contracts.NOWHERE) -> BranchContract:
+        """What a worker of that branch is started with, where it runs; raises KeyError when there is no such branch.
 
         Its join is None unless the branch takes part in it.
         """
         spec = self.branch(branch)
-        join = self.join
-        return BranchContract(
-            namespace=self.namespace,
-            pipeline=self.name,
-            branch=spec.name,
-            function=spec.handler.python.function,
-            partitions=self.spec.source.partitions,
-            executor=spec.handler.python.executor,
-            concurrency=spec.concurrency,
-            timeout_seconds=spec.timeout_seconds,
-            retry=RetryContract(
-                max_attempts=spec.retry.max_attempts,
-                initial_seconds=spec.retry.initial_seconds,
-                factor=spec.retry.factor,
-                max_seconds=spec.retry.max_seconds,
-            ),
-            join=join if join is not None and spec.name in join.branches else None,
-        )
+        join = self.join if self.join is not None and branch in self.join.branches else None
+        return contracts.branch(self.keys, self.spec.source, spec, join, place)
 
 
 def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:

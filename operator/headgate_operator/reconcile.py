@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from headgate_operator import topology
+from headgate_operator import expressions, topology
 from headgate_operator.pipeline import ManifestError, Pipeline, load_pipeline
 from headgate_operator.problem import Problem
 
@@ -36,6 +36,8 @@ class Findings:
     workers: Problem | None = None
     writes: int = 0
     """Changes made to streams, groups and workers: 0 for a pass over an unchanged pipeline."""
+    healed: tuple[str, ...] = ()
+    """Branches whose groups had been lost, and were made again."""
 
     @property
     def clean(self) -> bool:
@@ -59,11 +61,16 @@ async def reconcile(
         pipeline = load_pipeline(manifest)
     except ManifestError as error:
         return Findings(generation, None, spec=Problem("Invalid", str(error)))
+    if mistakes := expressions.mistakes(manifest):
+        told = "\n".join(f"{mistake}; {mistake.remedy}" for mistake in mistakes)
+        return Findings(generation, None, spec=Problem("Invalid", told))
     redis: Problem | None = None
     workers: Problem | None = None
     writes = 0
+    healed: tuple[str, ...] = ()
     try:
-        writes += await topology.ensure(await connect(pipeline), pipeline)
+        ensured = await topology.ensure(await connect(pipeline), pipeline)
+        writes, healed = ensured.changes, ensured.healed
     except Problem as problem:
         redis = problem
     except Exception as error:  # noqa: BLE001  # a refusal is the server's own; the next pass tries again
@@ -80,4 +87,4 @@ async def reconcile(
         workers = Problem(
             "ApplyFailed", f"the workers could not be applied, will try again: {str(error) or repr(error)}"
         )
-    return Findings(generation, pipeline, redis=redis, workers=workers, writes=writes)
+    return Findings(generation, pipeline, redis=redis, workers=workers, writes=writes, healed=healed)

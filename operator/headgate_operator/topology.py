@@ -5,29 +5,51 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate.streams import ServerUnavailableError, ensure_groups, remove_pipeline
+import structlog
+
+from headgate.streams import (
+    BranchStart,
+    ServerUnavailableError,
+    ensure_groups,
+    remove_pipeline,
+    reopen_if_moved,
+)
 from headgate_operator.problem import Problem
 
 if TYPE_CHECKING:
-    from headgate.streams import Server
+    from headgate.streams import Ensured, Server
     from headgate_operator.pipeline import Pipeline
+
+log = structlog.get_logger()
 
 ENSURE_SECONDS = 10.0
 REMOVE_SECONDS = 20.0
 REMOVE_ATTEMPTS = 3
 
 
-async def ensure(server: Server, pipeline: Pipeline) -> int:
-    """Makes the groups of every branch and removes those of branches that are no more; returns the changes made.
+async def ensure(server: Server, pipeline: Pipeline) -> Ensured:
+    """Makes the groups of every branch and removes those of branches that are no more; opens those with a new target.
 
     Raises Problem when the server does not answer within ENSURE_SECONDS.
     """
+    starts = [BranchStart(branch.name, branch.start_at) for branch in pipeline.spec.branches]
     try:
         async with asyncio.timeout(ENSURE_SECONDS):
-            ensured = await ensure_groups(server, pipeline.keys, pipeline.branch_names, pipeline.source)
-            return ensured.changes
+            ensured = await ensure_groups(server, pipeline.keys, starts, pipeline.source)
+            await _reopen(server, pipeline)
+            return ensured
     except (ServerUnavailableError, TimeoutError) as error:
         raise unreachable(error) from error
+
+
+async def _reopen(server: Server, pipeline: Pipeline) -> None:
+    """Opens branches that their last target closed for good, and that have another one now: no worker may be there."""
+    for branch in pipeline.spec.branches:
+        handler = branch.handler
+        if handler.http is not None and await reopen_if_moved(
+            server, pipeline.keys, branch.name, handler.http.url
+        ):
+            log.info("branch reopened", pipeline=str(pipeline), branch=branch.name)
 
 
 async def remove(server: Server, pipeline: Pipeline) -> int:

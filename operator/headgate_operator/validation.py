@@ -213,7 +213,7 @@ def _check_rules(value: Any, old: Any, node: Schema, path: str) -> Iterator[Fiel
         if "oldSelf" in program.variables() and old is None:
             continue
         if program.execute({"self": value, "oldSelf": old}) is not True:
-            field = path + rule.get("fieldPath", "")
+            field = (path + rule.get("fieldPath", "")).removeprefix(".")
             message = f'Invalid value: "{node["type"]}": {rule["message"]}'
             yield FieldError(field, Kind.INVALID, _at(value, rule), message, _remedies()[rule["rule"]])
     if isinstance(value, list):
@@ -242,9 +242,9 @@ def _remedies() -> dict[str, str]:
 
 
 def _at(value: Any, rule: Mapping[str, str]) -> Any:
-    """The value of the member that a rule is about."""
+    """The value of the member that a rule is about; None when it is not there."""
     for name in rule.get("fieldPath", "").split(".")[1:]:
-        value = value[name]
+        value = value.get(name) if isinstance(value, dict) else None
     return value
 
 

@@ -8,12 +8,35 @@ from typing import Any
 import pytest
 import yaml
 
-from headgate.contract import BranchContract, Executor, JoinContract, RetryContract
+from headgate.contract import (
+    BatchSettings,
+    BranchContract,
+    BreakerContract,
+    Complete,
+    Executor,
+    HttpContract,
+    JoinContract,
+    OnTimeout,
+    Ordering,
+    RetryContract,
+    RetryRule,
+)
 from headgate.event import Lane
 from headgate_operator.api import BranchSpec, DelayableLane, FanoutPipelineSpec
+from headgate_operator.contracts import Place
 from headgate_operator.pipeline import ManifestError, load_pipeline
 
 MANIFESTS = Path(__file__).parents[1] / "data" / "manifests"
+# What everything.yaml says.
+SCHEMA = {"type": "object", "required": ["path"], "properties": {"path": {"type": "string"}}}
+JOIN = JoinContract(
+    branches=("thumbnail", "transcode"),
+    complete=Complete.QUORUM,
+    quorum=1,
+    timeout_seconds=900,
+    on_timeout=OnTimeout.DEAD_LETTER,
+    output="catalogue",
+)
 
 
 def minimal(**spec: Any) -> dict[str, Any]:
@@ -65,15 +88,65 @@ def test_a_contract_carries_every_setting_of_the_branch():
         function="videos.h264:Transcoder.run",
         partitions=4,
         executor=Executor.PROCESSES,
+        ordering=Ordering.KEY,
         concurrency=2,
+        filter='event.type == "video.uploaded" && event.data.seconds > 0',
+        schema=SCHEMA,
         timeout_seconds=600,
-        retry=RetryContract(max_attempts=3, initial_seconds=2, factor=3, max_seconds=60),
-        join=JoinContract(branches=("thumbnail", "transcode"), timeout_seconds=900),
+        retry=RetryContract(
+            max_attempts=3,
+            initial_seconds=2,
+            factor=3,
+            max_seconds=60,
+            rules=(RetryRule(match="^ValueError: "), RetryRule(match="timed out", retryable=True)),
+        ),
+        join=JOIN,
+        claim_after_seconds=3,
     )
 
 
-def test_a_contract_survives_the_environment_variable():
-    contract = load_pipeline(everything()).contract("transcode")
+def test_a_branch_that_pushes_to_a_url_is_told_where_how_fast_and_with_what_keys():
+    contract = load_pipeline(everything()).contract("thumbnail", Place(signing_keys_file="/keys"))
+    assert contract == BranchContract(
+        namespace="default",
+        pipeline="everything",
+        branch="thumbnail",
+        http=HttpContract(
+            url="https://hooks.example:8443/thumbnails?size=small",
+            signing_keys_file="/keys",
+            allow_networks=("10.96.0.0/12", "fd00::/8"),
+            breaker=BreakerContract(failures=10, open_seconds=60),
+        ),
+        partitions=4,
+        batch=BatchSettings(max_events=50, max_wait_seconds=5),
+        rate_limit=100,
+        schema=SCHEMA,
+        join=JOIN,
+    )
+
+
+def test_a_branch_that_pushes_to_its_container_waits_for_it_on_localhost():
+    pipeline = load_pipeline(everything())
+    assert pipeline.contract("metadata").http == HttpContract(
+        url="http://127.0.0.1:3000/events",
+        allow_networks=("127.0.0.0/8",),
+        breaker=BreakerContract(failures=0, open_seconds=1),
+        await_listening=True,
+    )
+    elsewhere = Place(container_url="http://127.0.0.1:9/x")
+    assert pipeline.contract("metadata", elsewhere).http.url == "http://127.0.0.1:9/x"
+
+
+def test_without_a_signing_secret_there_is_no_file_of_keys():
+    manifest = everything()
+    del manifest["spec"]["branches"][0]["handler"]["http"]["signingSecretRef"]
+    contract = load_pipeline(manifest).contract("thumbnail", Place(signing_keys_file="/keys"))
+    assert contract.http.signing_keys_file == ""
+
+
+@pytest.mark.parametrize("branch", ["thumbnail", "transcode", "metadata"])
+def test_a_contract_survives_the_environment_variable(branch):
+    contract = load_pipeline(everything()).contract(branch)
     assert BranchContract.decode(contract.encode()) == contract
 
 
@@ -86,7 +159,7 @@ def test_a_branch_outside_the_join_has_none():
 
 
 def test_an_unknown_branch_is_named_with_those_there_are():
-    with pytest.raises(KeyError, match="'resize'; it has thumbnail, transcode"):
+    with pytest.raises(KeyError, match="'resize'; it has thumbnail, transcode, metadata"):
         load_pipeline(everything()).branch("resize")
 
 

@@ -47,7 +47,7 @@ async def test_workers_that_cannot_be_applied_do_not_keep_groups_from_being_made
     made = Counter()
 
     async def ensure_groups(_server, keys, branches, *_settings):
-        made[str(keys), *branches] += 1
+        made[str(keys), *(branch.name for branch in branches)] += 1
         return Ensured(changes=1)
 
     monkeypatch.setattr(topology, "ensure_groups", ensure_groups)

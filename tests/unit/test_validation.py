@@ -22,8 +22,11 @@ MANIFESTS = Path(__file__).parents[1] / "data" / "manifests"
 HEAD = {"apiVersion": "headgate.dev/v1alpha1", "kind": "FanoutPipeline", "metadata": {"name": "video"}}
 
 
+PYTHON = {"image": "videos:1", "function": "videos:transcode"}
+
+
 def branch(name: str = "transcode", **more: Any) -> dict[str, Any]:
-    return {"name": name, "handler": {"python": {"image": "videos:1", "function": "videos:transcode"}}} | more
+    return {"name": name, "handler": {"python": PYTHON}} | more
 
 
 def manifest(*branches: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -65,6 +68,15 @@ BROKEN = {
     ),
     "spec.branches[0].pod.env[0].name": manifest(branch(pod={"env": [{"name": "HEADGATE_CONTRACT"}]})),
     "spec.branches[0].pod.envFrom[0]": manifest(branch(pod={"envFrom": [{}]})),
+    "spec.branches[0].handler": manifest(
+        branch(handler={"python": PYTHON, "http": {"url": "https://h.example"}})
+    ),
+    "spec.branches[0].handler.container.port": manifest(
+        branch(handler={"container": {"image": "i", "port": 9100}})
+    ),
+    "spec.source.retention.keepSeconds": manifest(source={"retention": {"keepSeconds": 604801}}),
+    "spec.join.quorum": manifest(join={"branches": ["transcode"], "complete": "Quorum", "quorum": 2}),
+    "spec.join.output.pipeline": manifest(join={"branches": ["transcode"], "output": {"pipeline": "video"}}),
     "spec.backpressure.levels": manifest(backpressure={"levels": [level("A", 9, 1), level("B", 9, 1)]}),
     "spec.backpressure.levels[0].releaseLag": manifest(backpressure={"levels": [level("A", 9, 9)]}),
 }
@@ -75,6 +87,51 @@ def test_every_rule_is_evaluated(field, broken):
     (error,) = validate(broken)
     assert error.field == field
     assert str(error).startswith(f'{field}: Invalid value: "object": must ')
+
+
+@pytest.mark.parametrize("handler", [{}, {"http": None}])
+def test_a_branch_needs_something_that_handles_its_events(handler):
+    (error,) = validate(manifest(branch(handler=handler)))
+    assert str(error) == (
+        'spec.branches[0].handler: Invalid value: "object": must have exactly one of python, http and container'
+    )
+
+
+@pytest.mark.parametrize("join", [{"complete": "Quorum"}, {"quorum": 1}, {"complete": "Any", "quorum": 1}])
+def test_a_quorum_is_given_when_it_is_wanted_and_only_then(join):
+    (error,) = validate(manifest(join={"branches": ["transcode"]} | join))
+    assert error.field == "spec.join.quorum"
+    assert "with complete Quorum, and only with that" in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://hooks.example", True),
+        ("http://[fd00::1]:8080/a?b=c", True),
+        ("https://user:secret@hooks.example/", False),
+        ("ftp://hooks.example", False),
+        ("https://", False),
+        ("https://hooks.example/a b", False),
+    ],
+)
+def test_a_url_is_http_and_carries_no_password(url, taken):
+    assert (validate(manifest(branch(handler={"http": {"url": url}}))) == []) is taken
+
+
+@pytest.mark.parametrize(
+    ("start", "taken"),
+    [
+        ("Now", True),
+        ("Beginning", True),
+        ("2026-01-31T12:00:00Z", True),
+        ("2026-01-31T12:00:00.25+01:00", True),
+        ("2026-01-31T12:00:00", False),
+        ("yesterday", False),
+    ],
+)
+def test_a_branch_starts_now_at_the_beginning_or_at_a_time_with_its_zone(start, taken):
+    assert (validate(manifest(branch(startAt=start))) == []) is taken
 
 
 def test_a_broken_rule_shows_the_value_at_fault():

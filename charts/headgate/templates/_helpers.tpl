@@ -2,6 +2,10 @@
 {{- if contains "headgate" .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-headgate" .Release.Name | trunc 52 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{- define "headgate.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
 {{- define "headgate.selector" -}}
 app.kubernetes.io/name: headgate
 app.kubernetes.io/instance: {{ .Release.Name }}

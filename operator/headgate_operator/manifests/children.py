@@ -25,11 +25,17 @@ class Children:
     deployments: Mapping[str, Manifest]
 
 
-def children(pipeline: Pipeline, redis: RedisSource) -> Children:
-    """What has to exist for the pipeline, given where its server's URL stands."""
+def children(pipeline: Pipeline, redis: RedisSource, pushing_image: str | None = None) -> Children:
+    """What has to exist for the pipeline, given where its server's URL stands.
+
+    `pushing_image` is the image of workers that push events; raises Problem when a branch needs it and it is None.
+    """
     return Children(
         shared=[service_account(pipeline), *([secret(pipeline, redis)] if redis.owned else [])],
-        deployments={branch.name: deployment(pipeline, branch, redis) for branch in pipeline.spec.branches},
+        deployments={
+            branch.name: deployment(pipeline, branch, redis, pushing_image)
+            for branch in pipeline.spec.branches
+        },
     )
 
 

@@ -71,13 +71,14 @@ class _Seen:
 class KubernetesSubstrate:
     """The workers of all pipelines of one cluster.
 
-    `default_url` is the operator's own server, for pipelines without one. Whoever watches Deployments passes them to
-    `saw`; `observe` then answers from memory.
+    `default_url` is the operator's own server, for pipelines without one; `pushing_image` runs workers that push
+    events. Whoever watches Deployments passes them to `saw`; `observe` then answers from memory.
     """
 
-    def __init__(self, cluster: Cluster, default_url: str | None) -> None:
+    def __init__(self, cluster: Cluster, default_url: str | None, pushing_image: str | None = None) -> None:
         self._cluster = cluster
         self._default_url = default_url
+        self._pushing_image = pushing_image
         self._applied: dict[_ObjectKey, _Applied] = {}
         self._seen: dict[tuple[str, str], dict[str, _Seen]] = {}
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -113,7 +114,7 @@ class KubernetesSubstrate:
 
     async def apply(self, pipeline: Pipeline) -> int:
         """See Substrate. Raises Problem when an object's name is taken, ClusterError when the API server refuses."""
-        wanted = children(pipeline, await self.redis(pipeline))
+        wanted = children(pipeline, await self.redis(pipeline), self._pushing_image)
         writes = 0
         for manifest in wanted.shared:
             key = _key(manifest)
