@@ -75,7 +75,10 @@ async def reopen_if_moved(server: Server, keys: PipelineKeys, branch: str, targe
 
 def shown(target: str) -> str:
     """A target as it may be shown: of a URL scheme, host, port and path, without credentials, query and fragment."""
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "(no URL)"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
