@@ -277,7 +277,14 @@ class Pilot:
             if measurement is None or any(b.backlog is None for b in measurement.branches.values()):
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 await ensure_groups(server, pipeline.keys, pipeline.branch_names, pipeline.source)
-            await sweep(server, pipeline.keys, pipeline.join)
+            swept = await sweep(server, pipeline.keys, pipeline.join)
+            if swept.lost or swept.dropped:
+                log.warning(
+                    "events lost to a cap",
+                    pipeline=str(pipeline),
+                    unsettled_events=swept.lost,
+                    dead_letters=swept.dropped,
+                )
 
     async def _pause(self, until: float) -> None:
         """Waits for the next tick, or for a publish to a pipeline that has a branch at zero."""

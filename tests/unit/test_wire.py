@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio.connection import parse_url
 
-from headgate.streams import Doorbell, NotProvisionedError, Server, ServerUnavailableError, StreamsError
+from headgate.streams import (
+    Doorbell,
+    NotProvisionedError,
+    Server,
+    ServerRefusedError,
+    ServerUnavailableError,
+    StreamsError,
+)
 from headgate.streams import doorbell as doorbell_module
 from headgate.streams import wire as wire_module
-from headgate.streams.wire import Wire, open_wire, raise_reply
+from headgate.streams.refusals import meaning
+from headgate.streams.script import PUBLISH, SETTLE, Script
+from headgate.streams.url import read_url
+from headgate.streams.wire import Wire, open_wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,20 +98,40 @@ async def test_a_reply_nobody_waits_for_any_more_is_not_the_next_ones() -> None:
         ("CLUSTERDOWN The cluster is down", ServerUnavailableError),
         ("LOADING Redis is loading the dataset in memory", ServerUnavailableError),
         ("READONLY You can't write against a read only replica.", ServerUnavailableError),
-        ("OOM command not allowed when used memory > 'maxmemory'.", ServerUnavailableError),
+        ("OOM command not allowed when used memory > 'maxmemory'.", ServerRefusedError),
+        ("NOAUTH Authentication required.", ServerRefusedError),
+        ("WRONGPASS invalid username-password pair or user is disabled.", ServerRefusedError),
+        ("NOPERM User w has no permissions to run the 'xack' command", ServerRefusedError),
+        ("UNBLOCKED force unblock from blocking operation, instance state changed", ServerUnavailableError),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", ServerUnavailableError),
         ("BUSY Redis is busy running a script", ServerUnavailableError),
         ("WRONGTYPE Operation against a key", StreamsError),
     ],
 )
-def test_an_error_reply_is_raised_as_what_it_means(text: str, meant: type[Exception]) -> None:
-    with pytest.raises(StreamsError) as raised:
-        raise_reply(ReplyErrorOfTests(text), "test")  # type: ignore[arg-type]
-    assert type(raised.value) is meant
-    assert text.split(maxsplit=1)[0] in str(raised.value)
+def test_an_error_reply_says_what_it_means(text: str, meant: type[Exception]) -> None:
+    error = meaning(text, "test")
+    assert type(error) is meant
+    assert text.split(maxsplit=1)[0] in str(error)
 
 
-class ReplyErrorOfTests(Exception):  # noqa: N818
-    """As hiredis gives it."""
+@pytest.mark.parametrize(
+    ("script", "line", "command"), [(SETTLE, "'XACK'", "XACK"), (PUBLISH, "'XADD', lane", "XADD")]
+)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERR The user executing the script can't run this command or subcommand script: 0b1, on @user_script:{}.",
+        "ERR ACL failure in script: User w has no permissions to run the 'x' command script: on @user_script:{}.",
+    ],
+)
+def test_a_denial_within_a_script_names_the_script_and_the_command(
+    script: Script, line: str, command: str, said: str
+) -> None:
+    at = next(number for number, text in enumerate(script.text.splitlines(), 1) if line in text)
+    error = meaning(said.format(at), "test", script)
+    assert type(error) is ServerRefusedError
+    assert f"{script.name} runs" in str(error)
+    assert command in str(error)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +143,7 @@ class ReplyErrorOfTests(Exception):  # noqa: N818
     ],
 )
 def test_tls_is_what_the_url_says_as_for_the_operator(options: str, mode: ssl.VerifyMode, checks_name: bool):
-    context = wire_module._tls(parse_url(f"rediss://server{options}"))
+    context = wire_module._tls(read_url(f"rediss://server{options}"))
     assert context is not None
     assert (context.verify_mode, context.check_hostname) == (mode, checks_name)
 
@@ -159,3 +188,63 @@ def test_a_doorbell_on_a_connection_that_died_silently_is_given_up(monkeypatch: 
     monkeypatch.setattr(doorbell_module, "SOCKET_SECONDS", 0.1)
     said = asyncio.run(Peer(b"").meet(lambda server: Doorbell(server).wait({"lane": "0-0"}, 0.01)))
     assert said.endswith("no answer")
+
+
+def test_what_a_server_says_unasked_is_why_the_connection_ends():
+    async def run() -> str:
+        wire, transport = connected()
+        wire.data_received(b"-ERR max number of clients reached\r\n")
+        assert transport.aborted
+        wire.connection_lost(None)
+        with pytest.raises(ServerUnavailableError) as told:
+            await wire.send(("PING",))
+        return str(told.value)
+
+    assert "maxclients" in asyncio.run(run())
+
+
+def test_what_is_no_redis_server_is_said_to_be_none():
+    async def run() -> str:
+        wire, transport = connected()
+        waiting = wire.send(("PING",))
+        wire.data_received(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        assert transport.aborted
+        wire.connection_lost(None)
+        with pytest.raises(ServerUnavailableError) as told:
+            await waiting
+        return str(told.value)
+
+    assert "no Redis server" in asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("reply", "doubted", "left"),
+    [
+        (b"-MOVED 1 h:1\r\n", 1, True),
+        (b"-READONLY\r\n", 1, True),
+        (b"-TRYAGAIN\r\n", 1, False),
+        (b"-BUSY x\r\n", 0, False),
+        (b"+OK\r\n", 0, False),
+    ],
+)
+async def test_a_node_that_has_the_key_no_more_is_left_and_the_next_address_asked_anew(
+    reply: bytes, doubted: int, left: bool
+):
+    calls: list[int] = []
+    wire, transport = Wire("test", lambda: calls.append(1)), Transport()
+    wire.connection_made(transport)  # type: ignore[arg-type]
+    asking = asyncio.ensure_future(wire.call("GET", "a"))
+    await asyncio.sleep(0)
+    wire.data_received(reply)
+    await asyncio.gather(asking, return_exceptions=True)
+    assert (len(calls), transport.aborted) == (doubted, left)
+
+
+async def test_a_reply_of_many_megabytes_comes_whole() -> None:
+    wire, _ = connected()
+    waiting = wire.send(("GET", "a"))
+    reply = bytes(range(256)) * (80 << 10)
+    stream = b"$%d\r\n%b\r\n" % (len(reply), reply)
+    for start in range(0, len(stream), 256 << 10):
+        wire.data_received(stream[start : start + (256 << 10)])
+    assert await waiting == reply

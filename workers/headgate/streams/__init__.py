@@ -19,7 +19,7 @@ from headgate.streams.publisher import NotReplicatedError, Publisher, Receipt, f
 from headgate.streams.server import Server
 from headgate.streams.settings import BranchStart, SourceSettings
 from headgate.streams.state import read_counts, read_value, read_values
-from headgate.streams.sweep import sweep
+from headgate.streams.sweep import Swept, sweep
 
 __all__ = [
     "BranchMeasurement",
@@ -44,6 +44,7 @@ __all__ = [
     "ServerUnavailableError",
     "SourceSettings",
     "StreamsError",
+    "Swept",
     "close_branch",
     "ensure_groups",
     "find_pipeline",

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headgate.streams.errors import ServerUnavailableError
-from headgate.streams.server import SOCKET_SECONDS, redact
+from headgate.streams.server import SOCKET_SECONDS
 from headgate.streams.wire import open_wire
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Doorbell:
                     "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *last_ids, *last_ids.values()
                 )
         except TimeoutError as error:
-            raise ServerUnavailableError(f"Redis server {redact(self._server.url)}: no answer") from error
+            raise ServerUnavailableError(f"Redis server {self._server.name}: no answer") from error
         finally:
             wire.close()
         return bool(reply)

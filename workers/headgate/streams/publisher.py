@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.event import Lane, NewEvent, to_fields
-from headgate.streams.errors import NotProvisionedError
+from headgate.streams.durability import Replicated, ReplicatedCalls
+from headgate.streams.errors import (
+    NotProvisionedError,
+    ServerRefusedError,
+    ServerUnavailableError,
+    StreamsError,
+)
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
+_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
 _BATCH = 100  # events a script call: long enough to be cheap, short enough to leave the server to others
 
 
@@ -30,6 +39,21 @@ class Receipt(msgspec.Struct, frozen=True):
     partition: int
     entry: str
     duplicate: bool
+
+
+class NotReplicatedError(StreamsError):
+    """Published, but fewer replicas than wanted had it in time: a failover now may lose it.
+
+    Publishing the same ids again is right: what is there adds nothing, and is waited for. `receipts` has the ids.
+    """
+
+    def __init__(self, receipts: list[Receipt], acknowledged: int, wanted: Replicated) -> None:
+        super().__init__(
+            f"{acknowledged} of {wanted.replicas} replicas have what was published, after"
+            f" {wanted.timeout_seconds:g} s: see whether they are connected, and publish the same ids again"
+        )
+        self.receipts = receipts
+        self.acknowledged = acknowledged
 
 
 async def find_pipeline(server: Server, namespace: str, pipeline: str) -> tuple[PipelineKeys, SourceSettings]:
@@ -50,7 +74,9 @@ class Publisher:
     """Publishes into one pipeline.
 
     A publish that raised may be repeated with the same ids: within the dedupe window it adds nothing. An event
-    without an id gets a random one, so that a lost reply that the client library asks again for writes once too.
+    without an id gets a random one. So while the server cannot be reached, as in a failover, a publish repeats
+    itself for `retry_seconds`; a receipt may then say duplicate of what this very publish wrote. With a dedupe
+    window of 0 a repetition would write twice: then it raises at once.
     """
 
     def __init__(
@@ -59,26 +85,33 @@ class Publisher:
         keys: PipelineKeys,
         dedupe_window_seconds: float = 600,
         clock: Callable[[], float] = time.time,
+        *,
+        durability: Replicated | None = None,
+        retry_seconds: float = 10,
     ) -> None:
         self._server = server
         self._keys = keys
         self._window_ms = int(dedupe_window_seconds * 1000)
         self._clock = clock
+        self._durability = durability
+        self._replicated = None if durability is None else ReplicatedCalls(server, durability)
+        self._retry_seconds = retry_seconds if self._window_ms else 0.0
 
     @classmethod
     async def open(cls, server: Server, namespace: str, pipeline: str) -> Publisher:
-        """A publisher with the partitions and dedupe window that the pipeline's manifest says.
+        """A publisher with the partitions, dedupe window and durability that the pipeline's manifest says.
 
         Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError.
         """
         keys, settings = await find_pipeline(server, namespace, pipeline)
-        return cls(server, keys, settings.dedupe_window_seconds)
+        durability = Replicated(settings.replicas, settings.wait_seconds) if settings.replicas else None
+        return cls(server, keys, settings.dedupe_window_seconds, durability=durability)
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Publishes events, in order within a partition; gives a receipt for each, in the order given.
 
         Raises TypeError when an event's data is nothing JSON can carry (then nothing is published),
-        ServerUnavailableError when the server cannot be reached (then some may be).
+        ServerUnavailableError when the server cannot be reached (then some may be), NotReplicatedError.
         """
         now_ms = int(self._clock() * 1000)
         by_partition: dict[int, list[tuple[int, str, list[Any]]]] = {}
@@ -96,14 +129,51 @@ class Publisher:
             for start in range(0, len(parts), _BATCH):
                 batch = parts[start : start + _BATCH]
                 args = [value for _, _, part in batch for value in part]
-                calls.append(Call(PUBLISH, (*keys.lanes, keys.dedupe("")), (self._window_ms, *args)))
+                told = (self._window_ms, 0 if self._replicated is None else 1, *args)
+                calls.append(
+                    Call(PUBLISH, (*keys.lanes, keys.dedupe("")), told, repeatable=self._window_ms > 0)
+                )
                 batches.append((number, batch))
 
         receipts: list[Receipt | None] = [None] * len(events)
-        for (number, batch), reply in zip(batches, await self._server.run_all(calls), strict=True):
+        replies, acknowledged = await self._run_all(calls)
+        for (number, batch), reply in zip(batches, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
             for at, (place, event_id, _) in enumerate(batch):
                 entry, seen = reply[2 * at].decode(), reply[2 * at + 1]
                 receipts[place] = Receipt(event_id, number, entry, duplicate=bool(seen))
-        return [receipt for receipt in receipts if receipt is not None]
+        given = [receipt for receipt in receipts if receipt is not None]
+        if calls and self._durability is not None and acknowledged < self._durability.replicas:
+            raise NotReplicatedError(given, acknowledged, self._durability)
+        return given
+
+    async def _run_all(self, calls: Sequence[Call]) -> tuple[list[Any], int]:
+        """Every call's reply, and how many replicas have them all; asks again where a server may come back."""
+        found: list[tuple[Any, int]] = [(None, 0)] * len(calls)
+        asking = list(range(len(calls)))
+        until = time.monotonic() + self._retry_seconds
+        attempt = 0
+        while asking:
+            for place, reply in zip(asking, await self._ask([calls[at] for at in asking]), strict=True):
+                found[place] = reply
+            asking = [place for place in asking if _may_come_back(found[place][0])]
+            if not asking or time.monotonic() >= until:
+                break
+            await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+            attempt += 1
+            with contextlib.suppress(ServerUnavailableError):
+                await self._server.rediscover()
+        return [reply for reply, _ in found], min((replicas for _, replicas in found), default=0)
+
+    async def _ask(self, calls: Sequence[Call]) -> list[tuple[Any, int]]:
+        try:
+            if self._replicated is not None:
+                return await self._replicated.run_all(calls)
+            return [(reply, 0) for reply in await self._server.run_all(calls)]
+        except ServerUnavailableError as error:
+            return [(error, 0)] * len(calls)
+
+
+def _may_come_back(reply: Any) -> bool:
+    return isinstance(reply, ServerUnavailableError) and not isinstance(reply, ServerRefusedError)

@@ -1,7 +1,8 @@
-"""A Redis or Valkey server, or a Redis Cluster, as everything but the workers' hot path talks to it.
+"""A Redis or Valkey server, a master behind sentinels or a Redis Cluster, as all but the workers' hot path talks to it.
 
 Scripts are called by hash and loaded where a server does not know them (a restart, a failover, a new node). On a
-cluster a batch goes to its nodes side by side; on a single server it is one round trip.
+cluster a batch goes to its nodes side by side; on a single server it is one round trip. The client library repeats
+nothing by itself: a command whose connection is cut is asked again here, once, if asking twice changes nothing.
 """
 
 from __future__ import annotations
@@ -9,82 +10,93 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio as redis
-from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
 from redis.exceptions import (
-    ClusterError,
+    AuthenticationError,
     NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from headgate.streams.errors import ServerUnavailableError
+from headgate.streams.refusals import broken, meaning
+from headgate.streams.url import read_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from headgate.streams.script import Script
 
-CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-SCHEMES = ("redis", "rediss", "unix", *CLUSTER_SCHEMES)
 SOCKET_SECONDS = 5.0
-# Replies that tell of the server's state and not of what was asked.
-_REFUSALS = (ClusterError, OutOfMemoryError, ReadOnlyError)
-_REFUSING_WORDS = ("MISCONF", "BUSY ", "NOREPLICAS", "MASTERDOWN")
+_SENTINEL_SECONDS = 1.0  # a sentinel that says nothing is passed over
+# Commands that a cut connection may have run already without harm.
+_READS = {
+    *("DUMP", "EXISTS", "TYPE", "TTL", "PTTL", "GET", "HGET", "HMGET", "HGETALL", "LLEN", "LRANGE"),
+    *("XINFO", "XLEN", "XPENDING", "XRANGE", "XREVRANGE", "ZCARD", "ZRANGE", "ZSCORE"),
+}
 
 
 @dataclass(frozen=True)
 class Call:
-    """One script call; its keys share a hash tag."""
+    """One script call; its keys share a hash tag. `repeatable`: running it twice is as good as once."""
 
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
-
-
-def redact(url: str) -> str:
-    """The URL without its password, for logs and messages."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    repeatable: bool = True
 
 
 class Server:
-    """A connection pool to one server. Methods raise ServerUnavailableError when it cannot be reached."""
+    """Connections to one server, or one cluster. Methods raise ServerUnavailableError when it cannot be reached."""
 
     def __init__(self, url: str) -> None:
-        scheme = urlsplit(url).scheme
-        if scheme not in SCHEMES:
-            raise ValueError(
-                f"Redis URL {redact(url)!r}: scheme {scheme!r} is not one of {', '.join(SCHEMES)}"
-            )
         self.url = url
-        self.is_cluster = scheme in CLUSTER_SCHEMES
+        self.target = read_url(url)
+        self.name = str(self.target)
+        self.is_cluster = self.target.is_cluster
+        self._doubted = False
+        self._asking = asyncio.Lock()
+        self._master: tuple[str, int] | None = None
+        self._closing: list[Callable[[], None]] = []
+        self._sentinel: Sentinel | None = None
+        self._client: Any = self._connect()
+
+    @classmethod
+    def connect(cls, url: str) -> Server:
+        """A server by URL (see headgate.streams.url); connects on first use. Raises ValueError for no such URL."""
+        return cls(url)
+
+    def _connect(self) -> Any:
+        target = self.target
         options: dict[str, Any] = {
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
             "protocol": 2,
+            "driver_info": None,  # CLIENT SETINFO, which no user needs a right for then
+            **target.options,
+            "username": target.username,
+            "password": target.password,
         }
-        self._client: Any
         if self.is_cluster:
-            plain = CLUSTER_SCHEMES[scheme] + url[len(scheme) :]
-            self._client = RedisCluster.from_url(plain, **options)
-        else:
-            self._client = redis.Redis.from_url(url, **options)
-
-    @classmethod
-    def connect(cls, url: str) -> Server:
-        """A server by URL, one of SCHEMES; connects on first use."""
-        return cls(url)
+            nodes = [ClusterNode(host, port) for host, port in target.hosts]
+            return RedisCluster(startup_nodes=nodes, ssl=target.is_tls, retry=_never(), **options)
+        options |= {"ssl": target.is_tls, "db": target.db, "retry": _never()}
+        if target.service is not None:
+            asking = {**options, "username": None, "password": None, "db": 0, **target.sentinel_login}
+            asking |= {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
+            self._sentinel = Sentinel(target.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+            return self._sentinel.master_for(target.service)
+        if target.path is not None:
+            return redis.Redis(unix_socket_path=target.path, **options)
+        ((host, port),) = target.hosts
+        return redis.Redis(host=host, port=port, **options)
 
     async def ping(self) -> None:
         """Returns when the server answers."""
@@ -95,15 +107,19 @@ class Server:
 
     async def aclose(self) -> None:
         """Closes every connection."""
+        for close in self._closing:
+            close()
         await self._client.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+    def at_close(self, close: Callable[[], None]) -> None:
+        """Has `close` called when this server's connections are closed."""
+        self._closing.append(close)
 
     async def execute(self, key: str, *command: str | bytes | float) -> Any:
         """One command whose key is `key`; the reply as the client library parses it (a stream entry is (id, dict))."""
-        if self.is_cluster:
-            await self._guard(self._client.initialize())
-            node = self._client.get_node_from_key(key)
-            return await self._guard(self._client.execute_command(*command, target_nodes=node))
-        return await self._guard(self._client.execute_command(*command))
+        return await self._execute(key, command, repeatable=command[0] in _READS)
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Many script calls in one round trip a server; an error reply stands in its call's place."""
@@ -119,7 +135,7 @@ class Server:
             again = await self._pipeline([calls[place] for place in unknown])
             for place, reply in zip(unknown, again, strict=True):
                 replies[place] = reply
-        return replies
+        return [self._meant(reply, call.script) for reply, call in zip(replies, calls, strict=True)]
 
     async def scan(self, pattern: str) -> AsyncIterator[bytes]:
         """Keys that match a glob, of every node; a key may come twice."""
@@ -128,38 +144,70 @@ class Server:
             yield key
 
     async def address(self, key: str) -> tuple[str, int]:
-        """Host and port of the node that holds a key now."""
-        if not self.is_cluster:
-            options = self._client.connection_pool.connection_kwargs
-            return options.get("host", "localhost"), int(options.get("port", 6379))
-        await self._guard(self._client.initialize())
-        node = self._client.get_node_from_key(key)
-        return node.host, int(node.port)
+        """Host and port of the node that holds a key now, as far as we know; asks anew after `doubt`."""
+        if self._doubted:
+            await self._settle_doubt()
+        if self.is_cluster:
+            await self._guard(self._client.initialize())
+            node = self._client.get_node_from_key(key)
+            if node is None:
+                raise ServerUnavailableError(f"Redis server {self.name}: no node holds the slot of {key!r}")
+            return node.host, int(node.port)
+        if self._sentinel is not None:
+            if self._master is None:
+                self._master = await self._guard(self._client.connection_pool.get_master_address())
+            return self._master
+        return self.target.hosts[0] if self.target.hosts else ("localhost", 0)
+
+    def doubt(self) -> None:
+        """A node is gone, or says that another has the key: the next `address` asks who has what."""
+        self._doubted = True
 
     async def rediscover(self) -> None:
-        """Asks a cluster anew which node holds what; a single server stays as it is."""
+        """Asks a cluster which node holds what, or sentinels who is master; a single server stays as it is."""
         if self.is_cluster:
-            await self._guard(self._client.aclose())
             await self._guard(self._client.initialize())
+            await self._guard(self._client.nodes_manager.initialize())
+        elif self._sentinel is not None:
+            self._master = await self._guard(self._client.connection_pool.get_master_address())
+
+    async def _settle_doubt(self) -> None:
+        async with self._asking:
+            if self._doubted:
+                await self.rediscover()
+                self._doubted = False
+
+    async def _execute(self, key: str, command: Sequence[Any], *, repeatable: bool) -> Any:
+        async def ask() -> Any:
+            if not self.is_cluster:
+                return await self._client.execute_command(*command)
+            await self._client.initialize()
+            node = self._client.get_node_from_key(key)
+            return await self._client.execute_command(*command, target_nodes=node)
+
+        return await self._guard(self._twice(ask) if repeatable else ask())
 
     async def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        return [self._meant(reply) for reply in await self._guard(pipeline.execute(raise_on_error=False))]
+        async def ask() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for call in calls:
+                pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+            found: list[Any] = await pipeline.execute(raise_on_error=False)
+            return found
+
+        repeatable = all(call.repeatable for call in calls)
+        replies: list[Any] = await self._guard(self._twice(ask) if repeatable else ask())
+        return replies
 
     async def _run_on_nodes(self, calls: Sequence[Call]) -> list[Any]:
         """Slots side by side; calls of one slot in the order given, as on a single server."""
         replies: list[Any] = [None] * len(calls)
-        places: dict[str, list[int]] = {}
-        for place, call in enumerate(calls):
-            places.setdefault(call.keys[0].partition("}")[0], []).append(place)
 
         async def run(of_one_slot: list[int]) -> None:
             for place in of_one_slot:
                 replies[place] = await self._run_on_node(calls[place])
 
-        await asyncio.gather(*(run(of_one_slot) for of_one_slot in places.values()))
+        await asyncio.gather(*(run(of_one_slot) for of_one_slot in places_by_slot(calls)))
         return replies
 
     async def _run_on_node(self, call: Call) -> Any:
@@ -167,30 +215,60 @@ class Server:
         command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
         try:
             try:
-                return await self.execute(key, *command)
+                return await self._execute(key, command, repeatable=call.repeatable)
             except NoScriptError:
-                await self.execute(key, "SCRIPT LOAD", call.script.text)
-                return await self.execute(key, *command)
+                await self._execute(key, ("SCRIPT LOAD", call.script.text), repeatable=True)
+                return await self._execute(key, command, repeatable=call.repeatable)
         except ResponseError as error:
-            return error
+            return self._meant(error, call.script)
 
-    async def _guard(self, awaitable: Any) -> Any:
+    async def _twice(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await ask()
+        except AuthenticationError:
+            raise
+        except RedisConnectionError:  # cut, and not silent for so long that nobody should wait as long again
+            if self.is_cluster:
+                await self._client.nodes_manager.initialize()
+            return await ask()
+
+    async def _guard(self, awaitable: Awaitable[Any]) -> Any:
         try:
             return await awaitable
-        except (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError) as error:
-            raise ServerUnavailableError(f"Redis server {redact(self.url)}: {error}") from error
         except ResponseError as error:
             meant = self._meant(error)
             if meant is error:
                 raise
             raise meant from error
-        except RedisError as error:
-            raise ServerUnavailableError(f"Redis server {redact(self.url)}: {error}") from error
+        except (RedisError, RedisClusterException, OSError) as error:
+            if getattr(
+                error, "status_code", None
+            ):  # a reply, though the library takes it for a cut connection
+                raise meaning(_said(error), self.name) from error
+            raise broken(error, self.name) from error
 
-    def _meant(self, reply: Any) -> Any:
+    def _meant(self, reply: Any, script: Script | None = None) -> Any:
         """The reply, or what it means when the server refused whatever was asked."""
-        if isinstance(reply, _REFUSALS) or (
-            isinstance(reply, ResponseError) and str(reply).startswith(_REFUSING_WORDS)
-        ):
-            return ServerUnavailableError(f"Redis server {redact(self.url)}: {reply}")
+        if isinstance(reply, RedisError):
+            meant = meaning(_said(reply), self.name, script)
+            if isinstance(meant, ServerUnavailableError):
+                return meant
         return reply
+
+
+def places_by_slot(calls: Sequence[Call]) -> list[list[int]]:
+    """Places of calls whose keys share a hash tag, together and in order."""
+    places: dict[str, list[int]] = {}
+    for place, call in enumerate(calls):
+        places.setdefault(call.keys[0].partition("}")[0], []).append(place)
+    return list(places.values())
+
+
+def _never() -> Retry:
+    return Retry(NoBackoff(), 0)
+
+
+def _said(error: Exception) -> str:
+    """The whole reply: the library takes its first word off."""
+    word = getattr(error, "status_code", None)
+    return f"{word} {error}" if word else str(error)

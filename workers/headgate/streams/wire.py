@@ -8,44 +8,38 @@ because only the caller knows whether what was asked may be asked again.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import SSLConnection
 
-from headgate.streams.errors import NotProvisionedError, ServerUnavailableError, StreamsError
-from headgate.streams.server import CLUSTER_SCHEMES, Server, redact
+from headgate.streams.errors import ServerUnavailableError
+from headgate.streams.refusals import MOVED_WORDS, broken, meaning
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headgate.streams.script import Script
+    from headgate.streams.server import Server
+    from headgate.streams.url import ServerUrl
 
-# Replies after which another node, or the same one later, is the right one to ask.
-_ELSEWHERE = (
-    "MOVED",
-    "ASK",
-    "CLUSTERDOWN",
-    "READONLY",
-    "LOADING",
-    "MASTERDOWN",
-    "TRYAGAIN",
-    "NOREPLICAS",
-    "UNBLOCKED",
-    "OOM",
-    "MISCONF",
-    "BUSY ",
-)
 _OPEN_SECONDS = 5.0
+# Replies of a node that this connection is of no more use on: the key, or the node's role, is another's for good.
+_GONE_WORDS = ("MOVED", "READONLY", "MASTERDOWN", "UNBLOCKED")
 
 
 class Wire(asyncio.Protocol):
-    """A connection to the node that holds a key; made by `open_wire`."""
+    """A connection to the node that holds a key; made by `open_wire`.
 
-    def __init__(self, name: str) -> None:
+    `doubt` is called when the node is gone, or says that the key is another's now.
+    """
+
+    def __init__(self, name: str, doubt: Callable[[], None] = lambda: None) -> None:
         self._name = name
+        self._doubt = doubt
+        self._said: Exception | None = None
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.Transport | None = None
@@ -64,16 +58,26 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Asyncio's call: bytes came; hands each whole reply to the one who waits for it."""
         self._reader.feed(data)
-        while (reply := self._reader.gets()) is not Ellipsis:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(reply)
+        try:
+            while (reply := self._reader.gets()) is not Ellipsis:
+                waiter = self._waiting.popleft()
+                if not waiter.done():
+                    waiter.set_result(reply)
+        except IndexError:
+            # Said without having been asked: too many clients, or protected mode; the server hangs up next.
+            self._said = meaning(str(reply), self._name)
+            self.close()
+        except hiredis.ProtocolError as error:
+            self._said = broken(ConnectionError(f"what answers is no Redis server: {error}"), self._name)
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's call: the connection is gone, and so is every reply still awaited."""
-        self._broken = ServerUnavailableError(
-            f"Redis server {self._name}: connection lost ({exc or 'closed'})"
+        self._broken = self._said or broken(
+            exc if isinstance(exc, ssl.SSLError) else ConnectionError(f"connection lost ({exc or 'closed'})"),
+            self._name,
         )
+        self._doubt()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -97,10 +101,10 @@ class Wire(asyncio.Protocol):
         return waiter
 
     async def call(self, *command: str | bytes | int) -> Any:
-        """One command; raises what its error reply means (see `raise_reply`)."""
+        """One command; raises what its error reply means (see headgate.streams.refusals)."""
         reply = await self.send(command)
         if isinstance(reply, hiredis.ReplyError):
-            raise_reply(reply, self._name)
+            raise self._refused(reply)
         return reply
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
@@ -109,10 +113,20 @@ class Wire(asyncio.Protocol):
         reply = await self.send(command)
         if isinstance(reply, hiredis.ReplyError):
             if not str(reply).startswith("NOSCRIPT"):
-                raise_reply(reply, self._name)
+                raise self._refused(reply, script)
             await self.call("SCRIPT", "LOAD", script.text)
-            return await self.call(*command)
+            reply = await self.send(command)
+            if isinstance(reply, hiredis.ReplyError):
+                raise self._refused(reply, script)
         return reply
+
+    def _refused(self, reply: hiredis.ReplyError, script: Script | None = None) -> Exception:
+        text = str(reply)
+        if text.startswith(MOVED_WORDS):
+            self._doubt()
+            if text.startswith(_GONE_WORDS):
+                self.close()  # whoever else waits here asks again too, where it is now
+        return meaning(text, self._name, script)
 
 
 class Wires:
@@ -141,49 +155,39 @@ class Wires:
         self._wires.clear()
 
 
-def raise_reply(reply: hiredis.ReplyError, name: str) -> None:
-    """Raises NotProvisionedError, ServerUnavailableError or StreamsError for an error reply."""
-    text = str(reply)
-    if text.startswith("NOGROUP") or "no such key" in text:
-        raise NotProvisionedError(text)
-    if text.startswith(_ELSEWHERE):
-        raise ServerUnavailableError(f"Redis server {name}: {text}")
-    raise StreamsError(f"Redis server {name}: {text}")
-
-
 async def open_wire(server: Server, key: str) -> Wire:
     """A new wire to the node that holds `key`, logged in; raises ServerUnavailableError."""
-    scheme, rest = server.url.split("://", 1)
-    options = parse_url(f"{CLUSTER_SCHEMES.get(scheme, scheme)}://{rest}")
-    name = redact(server.url)
+    target = server.target
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
-            if "path" in options:
-                _, wire = await loop.create_unix_connection(lambda: Wire(name), options["path"])
+            if target.path is not None:
+                _, wire = await loop.create_unix_connection(lambda: Wire(server.name), target.path)
             else:
                 host, port = await server.address(key)
-                _, wire = await loop.create_connection(lambda: Wire(name), host, port, ssl=_tls(options))
-            await _log_in(wire, options)
+                _, wire = await loop.create_connection(
+                    lambda: Wire(server.name, server.doubt), host, port, ssl=_tls(target)
+                )
+            await _log_in(wire, target)
     except (OSError, TimeoutError) as error:
-        raise ServerUnavailableError(f"Redis server {name}: {str(error) or 'timed out'}") from error
+        server.doubt()
+        raise broken(error, server.name) from error
     return wire
 
 
-async def _log_in(wire: Wire, options: Any) -> None:
+async def _log_in(wire: Wire, target: ServerUrl) -> None:
     try:
-        if options.get("password"):
-            await wire.call("AUTH", options.get("username") or "default", options["password"])
-        if options.get("db"):
-            await wire.call("SELECT", options["db"])
+        if target.password:
+            await wire.call("AUTH", target.username or "default", target.password)
+        if target.db:
+            await wire.call("SELECT", target.db)
     except BaseException:
         wire.close()  # whoever is refused comes again, each time on a new connection
         raise
 
 
-def _tls(options: Any) -> ssl.SSLContext | None:
-    """What the client library would make of the URL's `ssl_` options; None without TLS."""
-    if options.get("connection_class") is not SSLConnection:
+def _tls(target: ServerUrl) -> ssl.SSLContext | None:
+    """What the client library makes of the URL's `ssl_` options; None without TLS."""
+    if not target.is_tls:
         return None
-    chosen = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    return SSLConnection(**chosen).ssl_context.get()
+    return SSLConnection(**target.tls_options).ssl_context.get()

@@ -1,17 +1,20 @@
 #!lua
 -- Publishes a batch of events into one partition; an id already seen within the dedupe window adds nothing.
 -- KEYS  1-3 the lanes high, normal, low   4 prefix of the dedupe marks
--- ARGV  1 dedupe window in ms (0: none), then for each event: lane 1-3, id, number of field parts, the parts
+-- ARGV  1 dedupe window in ms (0: none)   2 1 to renew the mark of a duplicate, so that the caller's WAIT has a write to
+--       wait for (it counts its connection's own only), then for each event: lane 1-3, id, number of field parts, the parts
 -- Gives, for each event: its entry id, 1 when it is a duplicate (then the entry id of the first) else 0
 local window = tonumber(ARGV[1])
 local out = {}
-local at = 2
+local renews = ARGV[2] == '1'
+local at = 3
 while at <= #ARGV do
   local lane, id, parts = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 2])
   local first = at + 3
   at = first + parts
   local seen = window > 0 and redis.call('GET', KEYS[4] .. id)
   if seen then
+    if renews then redis.call('PEXPIRE', KEYS[4] .. id, window) end
     out[#out + 1] = seen
     out[#out + 1] = 1
   else

@@ -1,0 +1,120 @@
+"""What a server's URL says: one server, a cluster, or a master that sentinels know; with which login and TLS.
+
+redis://[user:password@]host[:port][/db], rediss:// with TLS, unix://path, redis+cluster://host:port[,host:port...],
+redis+sentinel://host:port[,host:port...]/service[/db]. Options after `?` are those of redis-py, such as
+ssl_ca_certs, ssl_certfile, ssl_keyfile and ssl_check_hostname; sentinel_username and sentinel_password log in to the
+sentinels, which have users of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from redis.asyncio.connection import parse_url
+
+_PLAIN = ("redis", "rediss", "unix")
+_CLUSTER = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+_SENTINEL = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+SCHEMES = (*_PLAIN, *_CLUSTER, *_SENTINEL)
+_SENTINEL_PORT = 26379
+_SERVER_PORT = 6379
+
+
+@dataclass(frozen=True)
+class ServerUrl:
+    """A URL taken apart; made by `read_url`."""
+
+    text: str
+    is_cluster: bool
+    service: str | None  # the name sentinels know the master by; None without sentinels
+    hosts: tuple[tuple[str, int], ...]  # of the server, of some nodes of the cluster, or of the sentinels
+    path: str | None  # of a Unix socket
+    is_tls: bool
+    username: str | None
+    password: str | None
+    db: int
+    options: dict[str, Any] = field(default_factory=dict)  # the rest, as redis-py takes it
+    sentinel_login: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tls_options(self) -> dict[str, Any]:
+        """Those options that say how TLS is done."""
+        return {name: value for name, value in self.options.items() if name.startswith("ssl_")}
+
+    def __str__(self) -> str:
+        return redact(self.text)
+
+
+def redact(url: str) -> str:
+    """The URL without its passwords, for logs and messages."""
+    parts = urlsplit(url)
+    if "sentinel_password=" in parts.query:
+        shown = [each for each in parts.query.split("&") if not each.startswith("sentinel_password=")]
+        parts = parts._replace(query="&".join([*shown, "sentinel_password=***"]))
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}")
+    elif parts.query == urlsplit(url).query:
+        return url
+    return urlunsplit(parts)
+
+
+def read_url(text: str) -> ServerUrl:
+    """A URL taken apart; raises ValueError that says what is wrong with it."""
+    parts = urlsplit(text)
+    scheme = parts.scheme
+    if scheme not in SCHEMES:
+        raise ValueError(f"Redis URL {redact(text)!r}: scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
+    login, _, netloc = parts.netloc.rpartition("@")
+    service = None
+    path = parts.path
+    if scheme in _SENTINEL:
+        service, _, rest = path.lstrip("/").partition("/")
+        if not service:
+            raise ValueError(
+                f"Redis URL {redact(text)!r}: names no master; the sentinels' name for it is the path, as in"
+                f" {scheme}://host:26379/mymaster"
+            )
+        service, path = unquote(service), f"/{rest}" if rest else ""
+    if scheme == "unix":
+        options: dict[str, Any] = {**parse_url(text)}
+        hosts: tuple[tuple[str, int], ...] = ()
+    else:
+        hosts = tuple(_host(text, each, scheme) for each in netloc.split(","))
+        plain = _CLUSTER.get(scheme) or _SENTINEL.get(scheme) or scheme
+        if len(hosts) > 1 and scheme in _PLAIN:
+            raise ValueError(
+                f"Redis URL {redact(text)!r}: several hosts need redis+cluster:// or redis+sentinel://"
+            )
+        at = f"{login}@" if login else ""
+        options = {**parse_url(urlunsplit((plain, f"{at}localhost", path, parts.query, "")))}
+    options.pop("host", None)
+    options.pop("connection_class", None)
+    db = int(options.pop("db", 0))
+    if db and scheme in _CLUSTER:
+        raise ValueError(f"Redis URL {redact(text)!r}: a cluster has database 0 only")
+    names = ("username", "password")
+    return ServerUrl(
+        text=text,
+        is_cluster=scheme in _CLUSTER,
+        service=service,
+        hosts=hosts,
+        path=options.pop("path", None),
+        is_tls=scheme.startswith("rediss"),
+        username=options.pop("username", None),
+        password=options.pop("password", None),
+        db=db,
+        sentinel_login={name: options.pop(key) for name in names if (key := f"sentinel_{name}") in options},
+        options=options,
+    )
+
+
+def _host(text: str, netloc: str, scheme: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{netloc}")
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"Redis URL {redact(text)!r}: {netloc!r} is no host:port: {error}") from error
+    return parts.hostname or "localhost", port or (_SENTINEL_PORT if scheme in _SENTINEL else _SERVER_PORT)
