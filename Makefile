@@ -43,3 +43,7 @@ bench: venv ## one worker's throughput and latency beside a raw C client's; ARGS
 .PHONY: bench-cluster
 bench-cluster: venv ## how fast the control plane is on a real cluster
 	@PYTHONPATH=tests $(BIN)/python -m bench.cluster
+
+.PHONY: chaos-workers
+chaos-workers: venv ## a ledger of what workers did while they, their connections and the server were killed; ARGS='--help'
+	@PYTHONPATH=tests $(BIN)/python -m chaos.ledger $(ARGS)

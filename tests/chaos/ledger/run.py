@@ -1,0 +1,208 @@
+"""One phase of a ledger run: a publisher, workers and a storm on a server, and what they left beside the plan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chaos.ledger.canal import KEYS, provision
+from chaos.ledger.plan import BRANCHES
+from chaos.ledger.readback import outboxed, read_ledger
+from chaos.ledger.storm import Crew, Storm
+from chaos.ledger.verify import Verdict, verify
+from headgate.streams import Publisher, Server, StreamsError, measure
+from streams.workers import workers_in
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from chaos.ledger.plan import Plan
+    from chaos.ledger.server import DurableServer
+
+_BATCH = 200  # events a publish: about fifty a partition, so that those of a partition are one script call
+_MOST_AHEAD = 20_000  # published and not yet settled by the slowest branch
+_LOOK_SECONDS = 0.5
+_SAY_SECONDS = 5.0
+_QUIET_LOOKS = 4  # with nothing left to do, after the storm, before it is believed
+_CALM_SECONDS = 60.0  # for what is left when the storm ends
+_DOWN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a phase did and found. `deliveries` are settled attempts: done, retried or dead-lettered."""
+
+    verdict: Verdict
+    struck: Counter[str]
+    crashes: tuple[str, ...]
+    published: int
+    handled: int
+    deliveries: int
+    retries: int
+    seconds: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Every promise was kept, and no worker ended by itself."""
+        return self.verdict.is_clean and not self.crashes
+
+
+class Phase:
+    """A plan carried out on the server of a URL."""
+
+    def __init__(self, plan: Plan, url: str, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._url = url
+        self._say = say
+        self._server = Server.connect(url)
+        self._began = time.monotonic()
+        self._published = 0
+        self._settled = dict.fromkeys(BRANCHES, 0)
+        self._left: int | None = None  # what is still to be done by anybody; None: unknown
+
+    async def run(
+        self, folder: Path, seconds: float, durable: DurableServer | None = None, restarts: int = 0
+    ) -> Report:
+        """The whole phase; gives up waiting after `seconds`, and then tells what is lost.
+
+        With a `durable` server, that is killed and started again `restarts` times, evenly over the work.
+        """
+        await provision(self._server)
+        with workers_in(folder, self._url) as workers:
+            crew = Crew(workers)
+            storm = Storm(crew, self._url, self._plan.seed)
+            work = [self._publish(), storm.rage()]
+            if durable is not None:
+                work.append(self._restart(durable, restarts, storm))
+            tasks = [asyncio.create_task(each) for each in work]
+            try:
+                # The storm never ends by itself: that one of them failed is what may end this early.
+                await self._until(lambda: self._is_done, seconds, storm, tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._server.rediscover()
+            crew.rest()
+            crew.tend()
+            await self._until(self._is_quiet(), _CALM_SECONDS, storm, [])
+            await crew.dismiss()
+            seconds = time.monotonic() - self._began
+            await storm.aclose()
+        self._say("reading it all back")
+        return await self._report(storm, crew, seconds)
+
+    @property
+    def _is_done(self) -> bool:
+        return (
+            self._left == 0
+            and self._published == self._plan.count
+            and min(self._settled.values()) >= self._plan.total
+        )
+
+    def _is_quiet(self) -> Callable[[], bool]:
+        looks = 0
+
+        def quiet() -> bool:
+            nonlocal looks
+            looks = looks + 1 if self._left == 0 else 0
+            return looks >= _QUIET_LOOKS
+
+        return quiet
+
+    async def _publish(self) -> None:
+        publisher = Publisher(self._server, KEYS)
+        events = self._plan.published
+        for start in range(0, len(events), _BATCH):
+            while self._published - min(self._settled.values()) > _MOST_AHEAD:  # noqa: ASYNC110 - the server knows
+                await asyncio.sleep(0.05)
+            batch = [event.new_event() for event in events[start : start + _BATCH]]
+            while True:
+                try:
+                    await publisher.publish(batch)
+                    break
+                except StreamsError:
+                    # Cut off or restarted: the same ids again are the same events.
+                    await asyncio.sleep(0.05)
+                    with contextlib.suppress(StreamsError):
+                        await self._server.rediscover()
+            self._published += len(batch)
+
+    async def _restart(self, durable: DurableServer, restarts: int, storm: Storm) -> None:
+        for number in range(1, restarts + 1):
+            wanted = self._plan.total * number / (restarts + 1)
+            while min(self._settled.values()) < wanted:  # noqa: ASYNC110 - the server knows
+                await asyncio.sleep(0.05)
+            durable.kill()
+            await asyncio.sleep(_DOWN_SECONDS)
+            began = time.monotonic()
+            await asyncio.to_thread(durable.start)
+            storm.struck["restart"] += 1
+            self._say(f"server killed and started again, loading took {time.monotonic() - began:.1f} s")
+
+    async def _until(
+        self, condition: Callable[[], bool], seconds: float, storm: Storm, tasks: list[asyncio.Task[None]]
+    ) -> None:
+        """Looks until a condition holds, a task fails (raises that) or the time is up; says now and then how it is."""
+        deadline = time.monotonic() + seconds
+        said = 0.0
+        while True:
+            with contextlib.suppress(StreamsError):
+                await self._look()
+            for task in tasks:
+                if task.done():
+                    task.result()
+            if condition():
+                return
+            now = time.monotonic()
+            if now - said >= _SAY_SECONDS:
+                said = now
+                self._progress(storm)
+            if now > deadline:
+                self._say(f"not done within {seconds:.0f} s")
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        self._left = None
+        (figures,) = await measure(self._server, [(KEYS, BRANCHES)])
+        if figures is None:
+            return
+        left = figures.open_joins + await outboxed(self._server)
+        for branch, figure in figures.branches.items():
+            self._settled[branch] = figure.settled
+            if figure.backlog is None:
+                return
+            left += figure.backlog
+        self._left = left
+
+    def _progress(self, storm: Storm) -> None:
+        settled = " ".join(f"{branch} {number}" for branch, number in self._settled.items())
+        struck = ", ".join(f"{kind} {number}" for kind, number in sorted(storm.struck.items()))
+        self._say(
+            f"{time.monotonic() - self._began:5.0f} s  published {self._published}/{self._plan.count}"
+            f"  settled {settled} of {self._plan.total}  left {self._left}  struck: {struck or 'nothing'}"
+        )
+
+    async def _report(self, storm: Storm, crew: Crew, seconds: float) -> Report:
+        (figures,) = await measure(self._server, [(KEYS, BRANCHES)])
+        assert figures is not None, "the pipeline cannot be measured"
+        retries = sum(figure.retried for figure in figures.branches.values())
+        settled = sum(figure.settled for figure in figures.branches.values())
+        found = await read_ledger(self._server)
+        await self._server.aclose()
+        return Report(
+            verdict=verify(self._plan, found),
+            struck=storm.struck,
+            crashes=tuple(crew.crashes),
+            published=self._published,
+            handled=self._plan.total,
+            deliveries=settled + retries,
+            retries=retries,
+            seconds=seconds,
+        )
