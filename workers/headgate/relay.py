@@ -1,8 +1,8 @@
 """The relay: takes effects from a pipeline's outboxes to the slots they belong to, each once.
 
 Every entry of an outbox goes to one partition of one pipeline. A relay reads an outbox from its oldest entry, in order,
-and each target remembers how far it took that outbox (scripts/deliver.lua); only then an entry is deleted. So any number
-of relays may run, and may be killed anywhere: what was taken already is taken no second time.
+and each target remembers how far it took that outbox (scripts/deliver.lua); only then an entry is deleted. So any
+number of relays may run, and may be killed anywhere: what was taken already is taken no second time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import structlog
 
 from headgate.event import DATA, ID, LANE_NUMBER, SOURCE, TIME, TYPE, Lane, encode_data
 from headgate.join.record import record_of
-from headgate.streams.errors import NotProvisionedError, ServerUnavailableError, StreamsError
+from headgate.streams.errors import NotProvisionedError, StreamsError
 from headgate.streams.outcome import netstrings, split_netstrings
 from headgate.streams.publisher import find_pipeline
 from headgate.streams.script import DELIVER
@@ -82,7 +82,8 @@ class Relay:
             )
             for place, args in by_target.items()
         ]
-        taken, through = 0, list[bytes]()
+        taken = 0
+        through: list[bytes] = []
         failure: Exception | None = None
         for place, reply in zip(by_target, await self._server.run_all(calls), strict=True):
             if isinstance(reply, Exception):
@@ -91,10 +92,13 @@ class Relay:
                 taken += reply
                 through += entries[place]
         if through:
-            await self._server.execute(source.outbox, "XDEL", source.outbox, *through)
+            await self._delete(source, through)
         if failure is not None:
             raise failure if isinstance(failure, StreamsError) else StreamsError(f"relaying: {failure}")
         return taken
+
+    async def _delete(self, source: PartitionKeys, entries: Sequence[bytes]) -> None:
+        await self._server.execute(source.outbox, "XDEL", source.outbox, *entries)
 
     async def _target(self, name: str) -> PipelineKeys | None:
         if name not in self._targets:

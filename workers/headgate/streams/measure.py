@@ -30,7 +30,9 @@ class LaneMeasurement(msgspec.Struct, kw_only=True):
 
 
 class BranchMeasurement(msgspec.Struct, kw_only=True):
-    """One branch over all partitions. `done`, `dead`, `retried` and `busy_us` only ever grow.
+    """One branch over all partitions. `done`, `dead`, `retried` and `busy_us` only ever grow; so do `unread_trimmed`
+    (events that a hard cap of the retention took before the branch had settled them), `dead_dropped` (dead letters that
+    went because there were too many) and `redriven`.
 
     `gate` is open, delayed (some lanes wait) or closed (the branch takes nothing until it is opened).
     """
@@ -45,8 +47,12 @@ class BranchMeasurement(msgspec.Struct, kw_only=True):
     age_ms: int = 0
     done: int = 0
     dead: int = 0
+    filtered: int = 0
     retried: int = 0
     busy_us: int = 0
+    unread_trimmed: int = 0
+    dead_dropped: int = 0
+    redriven: int = 0
     gate: str = "open"
     holding: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -57,12 +63,15 @@ class BranchMeasurement(msgspec.Struct, kw_only=True):
 
     @property
     def settled(self) -> int:
-        """Events with a final outcome: done or dead-lettered."""
-        return self.done + self.dead
+        """Events with a final outcome: done, dead-lettered or filtered out."""
+        return self.done + self.dead + self.filtered
 
 
 class PipelineMeasurement(msgspec.Struct, kw_only=True):
-    """One pipeline at one time (server clock, ms). `published`, `joined`, `partial` and `late` only ever grow."""
+    """One pipeline at one time (server clock, ms). `published`, `joined`, `partial` and `late` only ever grow.
+
+    `outbox` are effects that are not relayed yet to the pipelines they are for.
+    """
 
     now_ms: int = 0
     published: int = 0
@@ -70,6 +79,7 @@ class PipelineMeasurement(msgspec.Struct, kw_only=True):
     partial: int = 0
     late: int = 0
     open_joins: int = 0
+    outbox: int = 0
     branches: dict[str, BranchMeasurement] = msgspec.field(default_factory=dict)
     last_ids: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -103,11 +113,12 @@ async def measure(
 def _add_partition(
     whole: PipelineMeasurement, lanes: Sequence[str], part: list[Any], branches: Sequence[str]
 ) -> None:
-    now_ms, published, open_joins, counters, last_ids, *figures = part
+    now_ms, published, open_joins, outbox, counters, last_ids, *figures = part
     stats = {name.decode(): int(value) for name, value in zip(counters[::2], counters[1::2], strict=True)}
     whole.now_ms = max(whole.now_ms, now_ms)
     whole.published += published
     whole.open_joins += open_joins
+    whole.outbox += outbox
     whole.joined += stats.get("joined", 0)
     whole.partial += stats.get("partial", 0)
     whole.late += stats.get("late", 0)
@@ -116,14 +127,18 @@ def _add_partition(
         figure = whole.branches[branch]
         for lane, stream in zip((*Lane, None), streams, strict=True):
             _add_stream(figure, lane, stream, now_ms)
-        figure.delayed += delayed
+        figure.delayed += delayed + stats.get(f"parked:{branch}", 0)
         figure.dead_letters += dead_letters
         if gate and figure.gate != "closed":
             figure.gate = "closed" if gate == b"closed" else "delayed"
         figure.done += stats.get(f"done:{branch}", 0)
         figure.dead += stats.get(f"dead:{branch}", 0)
+        figure.filtered += stats.get(f"filtered:{branch}", 0)
         figure.retried += stats.get(f"retried:{branch}", 0)
         figure.busy_us += stats.get(f"busy:{branch}", 0)
+        figure.unread_trimmed += stats.get(f"unread_trimmed:{branch}", 0)
+        figure.dead_dropped += stats.get(f"dead_dropped:{branch}", 0)
+        figure.redriven += stats.get(f"redriven:{branch}", 0)
         for consumer, pending in zip(holders[::2], holders[1::2], strict=True):
             worker = worker_of(consumer.decode())
             figure.holding[worker] = figure.holding.get(worker, 0) + pending

@@ -14,6 +14,7 @@ import uvloop
 from headgate.handlers import HandlerLoadError, load_handler
 from headgate.streams.server import Server
 from headgate.worker.http import serve
+from headgate.worker.sieve import make_sieve
 from headgate.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -28,20 +29,21 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
     """Runs one worker until SIGTERM or SIGINT has drained it; a second signal ends it at once.
 
     `consumer` is the worker's name, `http_port` where /metrics, /healthz and /readyz are served (0: any free port,
-    -1: nowhere). Gives the process's exit code: 0 drained, 2 the handler cannot be loaded.
+    -1: nowhere). Gives the process's exit code: 0 drained, 2 the handler, the filter or the schema cannot be loaded.
     """
     configure_logging(
         branch=contract.branch, pipeline=f"{contract.namespace}/{contract.pipeline}", worker=consumer
     )
     try:
+        sieve = make_sieve(contract)
         handler = load_handler(contract)
-    except HandlerLoadError as error:
+    except (HandlerLoadError, ValueError) as error:
         log.error("worker.cannot_load", error=str(error))  # noqa: TRY400 - the message says it all
         return EXIT_LOAD
 
     async def main() -> None:
         server = Server.connect(url)
-        worker = Worker(server, contract, handler, consumer)
+        worker = Worker(server, contract, handler, consumer, sieve)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, worker, number)

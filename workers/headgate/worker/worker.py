@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from headgate.streams.closing import close_branch, reopen_if_moved, shown
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
@@ -21,6 +20,7 @@ from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.sweep import sweep
 from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
+from headgate.worker.closer import Closer
 from headgate.worker.composer import Composer
 from headgate.worker.intake import Intake
 from headgate.worker.metrics import WorkerMetrics
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from headgate.handlers import Handler
     from headgate.streams.outcome import Delivery, Settled
     from headgate.streams.server import Server
+    from headgate.worker.sieve import Sieve
 
 log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
@@ -50,12 +51,20 @@ _SWEEP_EVERY = 3  # heartbeats
 class Worker:
     """Works on one branch until `drain` is called."""
 
-    def __init__(self, server: Server, contract: BranchContract, handler: Handler, name: str) -> None:
+    def __init__(
+        self,
+        server: Server,
+        contract: BranchContract,
+        handler: Handler,
+        name: str,
+        sieve: Sieve | None = None,
+    ) -> None:
         self.contract = contract
         self.ready = False
         self.alive_at = time.monotonic()
         self._server = server
         self._handler = handler
+        self._sieve = sieve
         self._name = name
         self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
         batch = 1 if contract.batch is None else contract.batch.max_events
@@ -66,7 +75,7 @@ class Worker:
         self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
         self._runners = Runners(handler, contract, Composer(contract), self._on_outcome)
         self._relayer = Relayer(server, self._keys)
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closer = Closer(server, self._keys, contract, self._settle, self._on_ended)
         groups = [[consumer] for consumer in self._consumers] if server.is_cluster else [self._consumers]
         self._waiters = [Waiter(server, group, contract.branch) for group in groups]
         self._readers = [
@@ -151,13 +160,14 @@ class Worker:
         except (StreamsError, TimeoutError) as error:
             log.warning("worker.not_recovered", error=str(error))
         for delivery in unbegun:
-            self._settlers[delivery.event.partition].add(Outcome(delivery, Kind.BACK))
+            self._settle(Outcome(delivery, Kind.BACK))
         log.info("worker.handed_back", events=len(unbegun))
 
     async def _finish(self) -> None:
         """Settles what is done and gives the lease back, so that others claim what could not be ended."""
         try:
             async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._closer.drain()
                 for settler in self._settlers:
                     await settler.drain()
                 for consumer in self._consumers:
@@ -179,7 +189,7 @@ class Worker:
                     await self._recover(reader)
                 await reader.turn()
                 if reader.found_closed:
-                    await self._reopen_if_moved()
+                    await self._closer.reopen_if_moved()
                 failures = 0
             except (StreamsError, OSError) as error:
                 self.ready = False
@@ -188,16 +198,6 @@ class Worker:
                 failures += 1
                 await asyncio.sleep(wait)
                 await self._after_failure(reader, error)
-
-    async def _reopen_if_moved(self) -> None:
-        """Opens the branch where it was closed for a target it had before.
-
-        A worker that still has that one may close it again, until a roll-out has replaced it.
-        """
-        contract = self.contract
-        target = contract.function if contract.http is None else contract.http.url
-        if await reopen_if_moved(self._server, self._keys, contract.branch, target):
-            log.info("branch.reopened", target=shown(target))
 
     async def _after_failure(self, reader: Reader, error: Exception) -> None:
         if isinstance(error, LeaseLostError | NotProvisionedError):
@@ -246,7 +246,7 @@ class Worker:
                     await self._heartbeat()
                     beats += 1
                     if beats % _SWEEP_EVERY == 0:
-                        await sweep(self._server, self._keys, self.contract.join)
+                        await self._sweep()
                         self._relayer.ring()
             except (LeaseLostError, NotProvisionedError) as error:
                 log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
@@ -263,6 +263,11 @@ class Worker:
             self.alive_at = time.monotonic()
             await asyncio.sleep(every)
 
+    async def _sweep(self) -> None:
+        swept = await sweep(self._server, self._keys, self.contract.join)
+        if swept.lost or swept.dropped:
+            log.warning("sweep.lost", unsettled_events=swept.lost, dead_letters=swept.dropped)
+
     async def _heartbeat(self) -> None:
         for consumer in self._consumers:
             while consumer.lease:
@@ -276,6 +281,10 @@ class Worker:
 
     def _accept(self, deliveries: list[Delivery]) -> None:
         self._intake.take(deliveries)
+        if self._sieve is not None:
+            deliveries, filtered = self._sieve.sift(deliveries)
+            for delivery in filtered:
+                self._settle(Outcome(delivery, Kind.FILTERED))
         self._runners.put(deliveries)
 
     def _accept_new(self, deliveries: list[Delivery]) -> None:
@@ -291,36 +300,14 @@ class Worker:
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if outcome.kind is Kind.BACK:
-            self._close(outcome)
+            self._closer.close(outcome)
             return
         if outcome.kind is not Kind.DONE:
             next_outcome(outcome, self.contract.retry)
+        self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
         self._settlers[outcome.delivery.event.partition].add(outcome)
-
-    def _close(self, outcome: Outcome) -> None:
-        """The handler's target is gone: first the branch closes, then the event goes back to wait."""
-
-        async def close() -> None:
-            contract = self.contract
-            target = contract.function if contract.http is None else contract.http.url
-            reason = outcome.detail.decode(errors="replace")
-            log.error("branch.closed", reason=reason, target=shown(target))
-            failures = 0
-            while True:
-                try:
-                    await close_branch(self._server, self._keys, contract.branch, reason, target)
-                    break
-                except StreamsError as error:
-                    wait = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-                    failures += 1
-                    log.warning("branch.not_closed", error=str(error), again_in_seconds=wait)
-                    await asyncio.sleep(wait)
-            self._settlers[outcome.delivery.event.partition].add(outcome)
-
-        task = asyncio.create_task(close(), name="close")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-        task.add_done_callback(self._on_ended)
 
     def _on_settled(self, outcomes: Sequence[Outcome], settled: Settled | None) -> None:
         if settled is not None and settled.outboxed:

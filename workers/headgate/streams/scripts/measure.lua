@@ -4,7 +4,7 @@
 -- bound the answer is -1: unknown. Nil is not zero.
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'
 -- ARGV  the branches
--- Gives now in ms, published, open joins, counters (name, value ...), last ids of the lanes, then for each branch:
+-- Gives now in ms, published, open joins, length of the outbox, counters (name, value ...), last ids of the lanes, then for each branch:
 --   {undelivered, pending, oldest ms} for each lane and for the retry stream, delayed, dead letters, gate
 --   (or `closed`), and holders (consumer, pending ...)
 local COUNTED = 10000
@@ -64,7 +64,10 @@ for lane = 1, 3 do
   lasts[lane] = last
 end
 
-local out = {now, published, redis.call('ZCARD', prefix .. 'joins'), redis.call('HGETALL', prefix .. 'stats'), lasts}
+local out = {
+  now, published, redis.call('ZCARD', prefix .. 'joins'), redis.call('XLEN', prefix .. 'outbox'),
+  redis.call('HGETALL', prefix .. 'stats'), lasts,
+}
 for _, branch in ipairs(ARGV) do
   local holders, streams = {}, {}
   for lane = 1, 3 do
