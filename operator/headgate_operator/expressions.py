@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from headgate.filter import FilterError, compile_filter
+from headgate.retry_rules import RetryRuleError, check_match
 from headgate.schema import SchemaError, compile_schema
 from headgate.streams.settings import BranchStart
 from headgate_operator.field_error import FieldError, Kind, as_go
@@ -76,11 +76,9 @@ def _check_pattern(pattern: Any, field: str) -> Iterator[FieldError]:
     if not isinstance(pattern, str):
         return
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        yield _mistake(
-            field, pattern, f"no regular expression: {error}", "correct it after Python's re module"
-        )
+        check_match(pattern)
+    except RetryRuleError as error:
+        yield _mistake(field, pattern, *_what_and_remedy(error))
 
 
 def _check_network(network: Any, field: str) -> Iterator[FieldError]:

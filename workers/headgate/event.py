@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headgate.tracing import read_traceparent, valid_traceparent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -101,8 +103,11 @@ def encode_data(data: Any) -> bytes:
     return _ENCODER.encode(data)
 
 
-def to_fields(event: NewEvent, event_id: str, time_ms: int) -> list[bytes]:
-    """An event's stream entry as a flat list of field names and values; defaults are left out."""
+def to_fields(event: NewEvent, event_id: str, time_ms: int, traceparent: str | None = None) -> list[bytes]:
+    """An event's stream entry as a flat list of field names and values; defaults are left out.
+
+    `traceparent` is for an event that has none of its own.
+    """
     fields = [DATA, encode_data(event.data), ID, event_id.encode(), TIME, b"%d" % time_ms]
     if event.type != "event":
         fields += (TYPE, event.type.encode())
@@ -111,7 +116,9 @@ def to_fields(event: NewEvent, event_id: str, time_ms: int) -> list[bytes]:
     if event.key is not None:
         fields += (KEY, event.key.encode())
     if event.traceparent is not None:
-        fields += (TRACE, event.traceparent.encode())
+        traceparent = valid_traceparent(event.traceparent) or traceparent
+    if traceparent is not None:
+        fields += (TRACE, traceparent.encode())
     return fields
 
 
@@ -162,7 +169,7 @@ def from_fields(
             partition=partition,
             published_ms=published_ms,
             attempt=attempt,
-            traceparent=found[TRACE].decode() if found.get(TRACE) else None,
+            traceparent=read_traceparent(found.get(TRACE)),
             root=found[ROOT].decode() if found.get(ROOT) else None,
         )
     except ValueError as error:

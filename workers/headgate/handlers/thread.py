@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import queue
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from headgate.event import Event
 
-_Job = tuple["Event | list[Event]", "asyncio.Future[Any]"]
+_Job = tuple["Event | list[Event]", "asyncio.Future[Any]", contextvars.Context]
 
 
 class SlotThread:
@@ -28,7 +29,7 @@ class SlotThread:
     def call(self, work: Event | list[Event]) -> asyncio.Future[Any]:
         """The function's result for an event or a batch."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put((work, answer))
+        self._jobs.put((work, answer, contextvars.copy_context()))
         return answer
 
     def end(self) -> None:
@@ -37,11 +38,12 @@ class SlotThread:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
-            work, answer = job
+            work, answer, context = job
             result: Any = None
             failure: BaseException | None = None
             try:
-                result = self._function(work)
+                # In the caller's context, so that what the function logs and traces is about its event.
+                result = context.run(self._function, work)
             except StopIteration as error:
                 # No future can carry one.
                 failure = RuntimeError(f"the handler raised {error!r}")

@@ -6,9 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from headgate.effects import MOST_EFFECTS, Count, Emit, Put, Result, Split
-from headgate.event import LANE_NUMBER, ROOT, SOURCE, TRACE, encode_data, to_fields
+from headgate.event import LANE_NUMBER, ROOT, SOURCE, encode_data, to_fields
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.outcome import Kind, Outcome, netstrings
+from headgate.tracing import current_traceparent
 from headgate.worker.failures import failure
 
 if TYPE_CHECKING:
@@ -123,11 +124,10 @@ class Composer:
         return values
 
     def _pack(self, event: Event, new: NewEvent, new_id: str, extra: tuple[bytes, ...] = ()) -> bytes:
-        fields = to_fields(new, new_id, int(self._clock() * 1000))
+        traceparent = current_traceparent() or event.traceparent
+        fields = to_fields(new, new_id, int(self._clock() * 1000), traceparent)
         if not new.source:
             fields += (SOURCE, self._source.encode())
-        if new.traceparent is None and event.traceparent is not None:
-            fields += (TRACE, event.traceparent.encode())
         return netstrings([*fields, *extra])
 
     def _target(self, to: str | None) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from headgate.handlers import HandlerLoadError, load_handler
+from headgate.handlers.traced import traced
 from headgate.streams.server import Server
 from headgate.worker.http import serve
+from headgate.worker.logs import configure_logging
 from headgate.worker.sieve import make_sieve
 from headgate.worker.worker import Worker
 
@@ -29,14 +29,16 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
     """Runs one worker until SIGTERM or SIGINT has drained it; a second signal ends it at once.
 
     `consumer` is the worker's name, `http_port` where /metrics, /healthz and /readyz are served (0: any free port,
-    -1: nowhere). Gives the process's exit code: 0 drained, 2 the handler, the filter or the schema cannot be loaded.
+    -1: nowhere). Gives the process's exit code: 0 drained, 2 the handler, the filter, the schema or a retry
+    rule cannot be loaded.
     """
     configure_logging(
         branch=contract.branch, pipeline=f"{contract.namespace}/{contract.pipeline}", worker=consumer
     )
     try:
+        _check_rules(contract)
         sieve = make_sieve(contract)
-        handler = load_handler(contract)
+        handler = traced(load_handler(contract), contract, consumer)
     except (HandlerLoadError, ValueError) as error:
         log.error("worker.cannot_load", error=str(error))  # noqa: TRY400 - the message says it all
         return EXIT_LOAD
@@ -73,18 +75,8 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
     return 0
 
 
-def configure_logging(**bound: str) -> None:
-    """Structured logs as JSON lines on standard error, every line with what is `bound`."""
-    structlog.contextvars.bind_contextvars(**bound)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+def _check_rules(contract: BranchContract) -> None:
+    if contract.retry.rules:
+        from headgate.retry_rules import check_rules  # noqa: PLC0415 - a branch without rules does not pay
+
+        check_rules(contract.retry.rules)

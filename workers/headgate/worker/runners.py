@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.streams.outcome import Delivery, Kind, Outcome
 from headgate.worker.failures import failure
+from headgate.worker.logs import handled_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,6 +210,7 @@ class Runners:
             return _invalid(delivery)
         task = slot.task
         try:
+            handled_event.set(delivery.event)
             returned: Any = await self._handler(slot.number, delivery.event)
         except asyncio.CancelledError:
             said = self._cancelled(slot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +35,7 @@ class Settler:
         self._consumer = consumer
         self._settled = settled
         self._broken = broken
+        self._context = contextvars.copy_context()
         self._outcomes: list[Outcome] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +43,9 @@ class Settler:
         """Settles an outcome soon."""
         self._outcomes.append(outcome)
         if self._task is None:
-            self._task = asyncio.create_task(self._flush(), name=f"settle-{self._consumer.partition}")
+            # In the settler's own context: it settles for every slot, and is about no event in particular.
+            name = f"settle-{self._consumer.partition}"
+            self._task = asyncio.create_task(self._flush(), name=name, context=self._context.copy())
 
     async def drain(self) -> None:
         """Returns when everything added is settled."""
