@@ -37,7 +37,7 @@ test: venv ## every tier: check, unit, streams, chaos, cluster; TIERS='unit stre
 	@hack/test $(TIERS)
 
 .PHONY: bench
-bench: venv ## one worker's throughput and latency beside a raw C client's; ARGS='--help' says how
+bench: venv ## one worker beside a raw C client and other task queues, six minutes; ARGS='--help' says how
 	@PYTHONPATH=tests $(BIN)/python -m bench.throughput $(ARGS)
 
 .PHONY: bench-cluster

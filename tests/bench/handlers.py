@@ -9,7 +9,10 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate import PermanentError, count
+
 if TYPE_CHECKING:
+    from headgate.effects import Count
     from headgate.event import Event
 
 _arrivals = array("q")
@@ -17,6 +20,28 @@ _arrivals = array("q")
 
 async def nothing(event: Event) -> None:
     """Does nothing: what is measured is everything around it."""
+
+
+async def result(event: Event) -> dict[str, str]:
+    """A small result for a join."""
+    return {"handled": event.id}
+
+
+async def counted(event: Event) -> Count:  # noqa: ARG001
+    """One effect an event."""
+    return count("handled")
+
+
+async def in_order(event: Event) -> None:
+    """Does nothing; a branch without order would be another measurement."""
+    if not event.fencing_token:
+        raise PermanentError("no fencing token: the branch is not ordered")
+
+
+async def batch(events: list[Event]) -> None:
+    """Does nothing; events one by one would be another measurement."""
+    if not isinstance(events, list):
+        raise PermanentError(f"a batch was to come, and not a {type(events).__name__}")
 
 
 async def arrival(event: Event) -> None:

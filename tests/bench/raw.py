@@ -1,4 +1,4 @@
-"""The yardstick: a C client that reads and acknowledges a stream, compiled here, run on the same server."""
+"""The yardsticks: a C client that reads and acknowledges a stream, compiled here, run on the same server."""
 
 from __future__ import annotations
 
@@ -31,12 +31,22 @@ class RawClient:
 
         Raises RuntimeError when an entry was not acknowledged exactly once.
         """
-        command = [str(self.binary), *(str(number) for number in (port, events, groups, depth))]
+        deliveries, seconds = self._run("consume", port, events, groups, depth).split()
+        return int(deliveries) / float(seconds)
+
+    def arrivals(self, port: int, rate: int, seconds: int, into: Path) -> None:
+        """Adds `rate` entries a second for `seconds` and reads each; writes when each was due and its ns until read.
+
+        Raises RuntimeError when an entry was not acknowledged exactly once.
+        """
+        self._run("latency", port, rate, seconds, into)
+
+    def _run(self, *arguments: str | int | Path) -> str:
+        command = [str(self.binary), *(str(argument) for argument in arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()}")
-        deliveries, seconds = done.stdout.split()
-        return int(deliveries) / float(seconds)
+        return done.stdout
 
 
 @contextlib.contextmanager
@@ -49,7 +59,7 @@ def raw_client() -> Iterator[RawClient]:
         )
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as folder:
         binary = Path(folder) / "raw"
-        command = [compiler, "-O2", "-o", str(binary), str(SOURCE), "-lhiredis"]
+        command = [compiler, "-O2", "-o", str(binary), str(SOURCE), "-pthread", "-lhiredis"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = done.stderr[:1000]

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,24 @@ class WorkerFailedError(RuntimeError):
     """A worker did not become ready, or did not end with 0 when told to stop; carries the end of its log."""
 
 
+@dataclass(frozen=True)
+class RunningWorker:
+    """A worker's process."""
+
+    pid: int
+
+    def peak_memory_mb(self) -> float:
+        """The most memory it has held so far (VmHWM: resident, shared libraries included), in MB of a million bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024 / 1e6
+
+
 @contextlib.contextmanager
 def running_worker(
     url: str, contract: BranchContract, folder: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[int]:
-    """One worker process, ready when entered, drained when left; yields its process id.
+) -> Iterator[RunningWorker]:
+    """One worker process, ready when entered, drained when left.
 
     Handlers are imported from this folder. Raises WorkerFailedError.
     """
@@ -44,14 +58,14 @@ def running_worker(
         "HEADGATE_REDIS_URL": url,
         "HEADGATE_CONSUMER": f"bench-{contract.branch}",
         "HEADGATE_HTTP_PORT": str(port),
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
         **(environment or {}),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(COMMAND, env=settings, stdout=output, stderr=subprocess.STDOUT)
         try:
             _wait_ready(process, port, log)
-            yield process.pid
+            yield RunningWorker(process.pid)
         finally:
             process.terminate()
             try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from headgate.event import NewEvent
 
 if TYPE_CHECKING:
@@ -18,6 +20,17 @@ _LETTERS = string.ascii_letters + string.digits
 def random_event(random: Random) -> NewEvent:
     """An event whose data is a random string, 200 bytes as JSON; no id, so each is an event of its own."""
     return NewEvent(data="".join(random.choices(_LETTERS, k=_STRING_BYTES)))
+
+
+def keyed_event(random: Random, keys: int) -> NewEvent:
+    """An event like `random_event`, of one of `keys` keys."""
+    return structs.replace(random_event(random), key=f"key-{random.randrange(keys)}")
+
+
+def typed_event(kind: str) -> NewEvent:
+    """An event whose data a filter can judge, 200 bytes as JSON."""
+    head = len(f'{{"kind":"{kind}","padding":""}}')
+    return NewEvent(data={"kind": kind, "padding": "x" * (DATA_BYTES - head)})
 
 
 def published_at(due_ns: int) -> NewEvent:
