@@ -40,7 +40,7 @@ _PAGE = 1000
 
 
 class Look(NamedTuple):
-    """What one look at a partition found; see `Consumer.read`. `last_ids` are those of streams 1 to 4, when it was empty."""
+    """What a look at a partition found (see `Consumer.read`); `last_ids` of streams 1 to 4, where it was nothing."""
 
     deliveries: list[Delivery]
     due_ms: int
@@ -115,7 +115,7 @@ class Consumer:
     async def read(self, count: int, *, share: bool) -> tuple[list[Delivery], int, int]:
         """Reads up to `count` events without waiting; with `share` the lower lanes get a part before the higher ones.
 
-        Gives the deliveries, the ms until the next retry is due (-1: none), and what waits: bits 2 normal, 4 low, 8 all.
+        Gives the deliveries, the ms until the next retry is due (-1: none), and what waits: 2 normal, 4 low, 8 all.
         Raises LeaseLostError, NotProvisionedError, ServerUnavailableError.
         """
         look = await self._look(count, int(share), 0)

@@ -1,4 +1,4 @@
-"""Ownership of one partition of an ordered branch: taken, claimed for, given up (scripts/own.lua, scripts/claim.lua)."""
+"""Ownership of one partition of an ordered branch: taken, claimed for, given up (scripts/own.lua, claim.lua)."""
 
 from __future__ import annotations
 

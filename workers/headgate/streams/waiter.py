@@ -3,7 +3,7 @@
 It is XREADGROUP itself and not a doorbell, so that of many idle workers exactly one wakes, and with the event in hand.
 On a cluster each partition has a waiter of its own, because one call cannot span slots.
 
-Where only a script may read (a partition that changes hands, a rate limit) it is a doorbell after all: it takes nothing.
+Where only a script may read (partitions that change hands, a rate limit) it is a doorbell after all and takes nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Waiter:
         return found
 
     async def listen(self, last_ids: Mapping[str, bytes], block_ms: int) -> None:
-        """Waits up to `block_ms` for anything newer than `last_ids` (stream to entry id), or until `wake`; takes nothing.
+        """Waits up to `block_ms` for anything newer than `last_ids` (stream to entry id) or for `wake`; takes nothing.
 
         Raises ServerUnavailableError.
         """
@@ -93,7 +93,7 @@ class Waiter:
         self._since = 0.0
 
     def wake(self) -> None:
-        """Ends `listen` early: there is more to listen to. Its connection goes, for it is blocked until it is answered."""
+        """Ends `listen` early: there is more to listen to. Its connection goes, blocked as it is."""
         if self._since:
             self._woken = True
             self.close()

@@ -10,22 +10,39 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.contract import Ordering
+
 if TYPE_CHECKING:
+    from headgate.contract import BranchContract
     from headgate.streams.outcome import Delivery
 
 _AHEAD_SECONDS = 0.05
 _MOST_AHEAD = 1000
 _SMOOTHING = 0.2
+_AHEAD_OF_KEYS = (
+    15  # events a slot: where keys wait for each other, a slot needs many to find one that may begin
+)
+_AHEAD_OF_RATE_SECONDS = 0.01  # what is read ahead of a rate limit may begin late, and then too much at once
 
 
 class Intake:
     """Counts what is held; knows each delivery by (stream, entry), a mapping a partition."""
 
-    def __init__(self, concurrency: int, partitions: int, batch: int = 1) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        partitions: int,
+        batch: int = 1,
+        *,
+        least_ahead: int = 0,
+        most_ahead: int = _MOST_AHEAD,
+    ) -> None:
         self._concurrency = concurrency
         self._least = concurrency * batch
-        self._limit = self._least
-        self._ahead = 0
+        self._least_ahead = min(least_ahead, most_ahead)
+        self._most_ahead = most_ahead
+        self._ahead = self._least_ahead
+        self._limit = self._least + self._ahead
         self._handler_seconds: float | None = None
         self._held = 0
         self._room = asyncio.Event()
@@ -89,7 +106,26 @@ class Intake:
         else:
             seconds += _SMOOTHING * (mean_handler_seconds - seconds)
         self._handler_seconds = seconds
-        self._ahead = min(_MOST_AHEAD, int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6)))
+        ahead = int(self._concurrency * _AHEAD_SECONDS / max(seconds, 1e-6))
+        self._ahead = max(self._least_ahead, min(self._most_ahead, ahead))
         self._limit = self._least + self._ahead
         if self._is_roomy:
             self._room.set()
+
+
+def make_intake(contract: BranchContract) -> Intake:
+    """The intake of a branch's worker.
+
+    Of an ordered branch a worker may hold more than its slots need: nobody else may have those events anyway.
+    """
+    most = _MOST_AHEAD
+    if contract.rate_limit:
+        most = min(most, int(contract.rate_limit * _AHEAD_OF_RATE_SECONDS))
+    ordered = contract.ordering is Ordering.KEY
+    return Intake(
+        contract.concurrency,
+        contract.partitions,
+        1 if contract.batch is None else contract.batch.max_events,
+        least_ahead=min(_MOST_AHEAD, _AHEAD_OF_KEYS * contract.concurrency) if ordered else 0,
+        most_ahead=most,
+    )

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from headgate.worker.intake import Intake
 
 BATCH = 250
-_SHARE_EVERY = 16  # reads; then the lower lanes get their part first, so that they never starve
-_IDLE_SECONDS = 1.0
+SHARE_EVERY = 16  # reads; then the lower lanes get their part first, so that they never starve
+IDLE_SECONDS = 1.0
 _SCRIPT_EVERY_SECONDS = 0.05  # between two looks of the script at due retries, gate and lease
 _WAIT_COUNT = 16
 _PLAIN_LEAST = 128  # events a plain read is worth it for; slow handlers have no room for so many
-_CLOSED = 8  # the bit of a branch that takes nothing
+CLOSED = 8  # the bit of a branch that takes nothing
 _HELD_DOWN_TO = (0, 0, 2, 6, 0)  # by stream number: the gate's bits of that lane and the lanes above it
 
 
@@ -51,7 +51,7 @@ class Reader:
     @property
     def found_closed(self) -> bool:
         """Whether the last look found the branch closed on one of these partitions."""
-        return bool(self._held & _CLOSED)
+        return bool(self._held & CLOSED)
 
     async def turn(self) -> None:
         """Waits until there is room, reads once, and waits for the next event when there was nothing.
@@ -65,7 +65,7 @@ class Reader:
     async def _sweep(self, free: int) -> int:
         """One look at every partition, from another one first each time; ends early when there is no room left."""
         self._turn += 1
-        share = self._turn % _SHARE_EVERY == 0
+        share = self._turn % SHARE_EVERY == 0
         count = len(self.consumers)
         self._due_ms, self._held = -1, 0
         taken = 0
@@ -114,10 +114,10 @@ class Reader:
     async def _wait(self) -> None:
         if self.found_closed:
             # A blocking read looks at no gate; whoever opens the branch is content to wait for a second.
-            await asyncio.sleep(_IDLE_SECONDS)
+            await asyncio.sleep(IDLE_SECONDS)
             return
         looked = time.monotonic()
-        block = _IDLE_SECONDS if self._due_ms < 0 else min(_IDLE_SECONDS, self._due_ms / 1000)
+        block = IDLE_SECONDS if self._due_ms < 0 else min(IDLE_SECONDS, self._due_ms / 1000)
         while True:
             count = max(1, min(_WAIT_COUNT, self._intake.free // len(self.consumers)))
             found = await self._waiter.wait(count, int(block * 1000), self._held)

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from headgate.contract import Ordering
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.outcome import Kind, Outcome
+from headgate.streams.rate import RateLimit
 from headgate.streams.sweep import sweep
 from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
 from headgate.worker.closer import Closer
 from headgate.worker.composer import Composer
-from headgate.worker.intake import Intake
+from headgate.worker.intake import make_intake
 from headgate.worker.metrics import WorkerMetrics
+from headgate.worker.ordered import OrderedWork
 from headgate.worker.reader import Reader
 from headgate.worker.relayer import Relayer
-from headgate.worker.retry import next_outcome
+from headgate.worker.retry import Retries
 from headgate.worker.runners import Runners
+from headgate.worker.scripted import ScriptedReader
 from headgate.worker.settler import Settler
 
 if TYPE_CHECKING:
@@ -65,27 +69,50 @@ class Worker:
         self._server = server
         self._handler = handler
         self._sieve = sieve
+        self._retries = Retries(contract.retry)
         self._name = name
         self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
-        batch = 1 if contract.batch is None else contract.batch.max_events
-        self._intake = Intake(contract.concurrency, contract.partitions, batch)
+        self._intake = make_intake(contract)
         self.metrics = WorkerMetrics(contract, lambda: self._intake.held)
         self._wires = Wires(server)
         self._consumers = [Consumer(self._wires, partition, contract) for partition in self._keys.all]
         self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
         self._runners = Runners(handler, contract, Composer(contract), self._on_outcome)
         self._relayer = Relayer(server, self._keys)
-        self._closer = Closer(server, self._keys, contract, self._settle, self._on_ended)
+        self._closer = Closer(server, self._keys, contract, self._end, self._on_ended)
         groups = [[consumer] for consumer in self._consumers] if server.is_cluster else [self._consumers]
         self._waiters = [Waiter(server, group, contract.branch) for group in groups]
+        self._ordered = self._order() if contract.ordering is Ordering.KEY else None
         self._readers = [
-            Reader(group, waiter, self._intake, self._accept)
-            for group, waiter in zip(groups, self._waiters, strict=True)
+            self._make_reader(group, waiter) for group, waiter in zip(groups, self._waiters, strict=True)
         ]
-        self._suspect: set[Reader] = set()
+        self._suspect: set[Reader | ScriptedReader] = set()
         self._draining = asyncio.Event()
         self._enlisting = asyncio.Lock()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _order(self) -> OrderedWork:
+        return OrderedWork(
+            self.contract,
+            self._keys,
+            self._wires,
+            self._consumers,
+            self._intake,
+            put=self._runners.put,
+            withdraw=self._runners.withdraw,
+            settle=self._settle,
+            accept=self._accept_new,
+            lose=self._forget_lease,
+            changed=self._on_partitions_changed,
+        )
+
+    def _make_reader(self, consumers: Sequence[Consumer], waiter: Waiter) -> Reader | ScriptedReader:
+        contract, ordered = self.contract, self._ordered
+        if ordered is None and not contract.rate_limit:
+            return Reader(consumers, waiter, self._intake, self._accept)
+        limit = RateLimit(self._wires, self._keys.partition(0), contract) if contract.rate_limit else None
+        is_mine = None if ordered is None else ordered.is_mine
+        return ScriptedReader(consumers, waiter, self._intake, self._accept, is_mine=is_mine, limit=limit)
 
     def drain(self) -> None:
         """Stops reading; `run` returns when what is being handled is settled, or the grace period is over."""
@@ -118,7 +145,10 @@ class Worker:
         beat = asyncio.create_task(self._beat(), name="beat")
         relay = asyncio.create_task(self._relayer.run(), name="relay")
         draining = asyncio.create_task(self._draining.wait(), name="draining")
-        for task in (beat, relay, *working, *self._runners.tasks):
+        own = []
+        if self._ordered is not None:
+            own = [asyncio.create_task(self._ordered.ownership.run(), name="own")]
+        for task in (beat, relay, *own, *working, *self._runners.tasks):
             task.add_done_callback(self._on_ended)
         waited: set[asyncio.Future[Any]] = {draining, self._broken}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -132,9 +162,9 @@ class Worker:
         await self._hand_back(self._runners.stop())
         await self._runners.drain(self.contract.drain_seconds)
         await self._finish()
-        beat.cancel()
-        relay.cancel()
-        await asyncio.gather(beat, relay, draining, return_exceptions=True)
+        for task in (beat, relay, *own):
+            task.cancel()
+        await asyncio.gather(beat, relay, *own, draining, return_exceptions=True)
         self._wires.close()
         if self._broken.done():
             self._broken.result()
@@ -149,7 +179,13 @@ class Worker:
             self._broken.set_exception(error)
 
     async def _hand_back(self, unbegun: list[Delivery]) -> None:
-        """Gives what never was begun to others at once, and what a read that was broken off was given meanwhile."""
+        """Gives what never was begun to others at once, and what a read that was broken off was given meanwhile.
+
+        Of an ordered branch it stays pending, in its place, for the next owner of its partition to claim.
+        """
+        if self._ordered is not None:
+            self._ordered.leave(unbegun)
+            return
         try:
             async with asyncio.timeout(_LAST_WORD_SECONDS):
                 for consumer in self._consumers:
@@ -170,6 +206,8 @@ class Worker:
                 await self._closer.drain()
                 for settler in self._settlers:
                     await settler.drain()
+                if self._ordered is not None:
+                    await self._ordered.ownership.finish()
                 for consumer in self._consumers:
                     await consumer.release()
         except (StreamsError, TimeoutError) as error:
@@ -180,7 +218,7 @@ class Worker:
             )
         log.info("worker.drained")
 
-    async def _read(self, reader: Reader) -> None:
+    async def _read(self, reader: Reader | ScriptedReader) -> None:
         failures = 0
         while True:
             try:
@@ -199,7 +237,7 @@ class Worker:
                 await asyncio.sleep(wait)
                 await self._after_failure(reader, error)
 
-    async def _after_failure(self, reader: Reader, error: Exception) -> None:
+    async def _after_failure(self, reader: Reader | ScriptedReader, error: Exception) -> None:
         if isinstance(error, LeaseLostError | NotProvisionedError):
             self._forget_lease()
             return
@@ -209,13 +247,14 @@ class Worker:
         except StreamsError as again:
             log.warning("read.not_rediscovered", error=str(again))
 
-    async def _recover(self, reader: Reader) -> None:
+    async def _recover(self, reader: Reader | ScriptedReader) -> None:
         """Makes good what a broken connection may have lost: deliveries or claims whose reply never came.
 
         Only between two turns of their reader, so that what it waits for is not taken for lost.
         """
         for consumer in reader.consumers:
-            if consumer.lease:
+            mine = self._ordered is None or self._ordered.is_mine(consumer.partition)
+            if consumer.lease and mine:
                 self._accept_new(await consumer.recover(self._intake.known[consumer.partition]))
         self._suspect.discard(reader)
 
@@ -230,11 +269,20 @@ class Worker:
                 await consumer.register(lease)
             self.ready = not self._draining.is_set()
             log.info("worker.enlisted", consumer=lease)
+            if self._ordered is not None:
+                self._ordered.ownership.ring()
 
     def _forget_lease(self) -> None:
         """What is held can no longer be settled; it is dropped as its outcomes come in (see Settler)."""
         for consumer in self._consumers:
             consumer.lease = ""
+        if self._ordered is not None:
+            self._ordered.forget()
+
+    def _on_partitions_changed(self) -> None:
+        for reader in self._readers:
+            if isinstance(reader, ScriptedReader):
+                reader.changed()
 
     async def _beat(self) -> None:
         """Heartbeats on every partition, three in the time that makes a consumer dead; sweeps now and then."""
@@ -271,7 +319,9 @@ class Worker:
     async def _heartbeat(self) -> None:
         for consumer in self._consumers:
             while consumer.lease:
-                claims = 0 if self._draining.is_set() else min(_CLAIMS, self._intake.free)
+                # What the dead held of an ordered branch goes to whoever takes their partitions, in order.
+                none = self._draining.is_set() or self._ordered is not None
+                claims = 0 if none else min(_CLAIMS, self._intake.free)
                 claimed = await consumer.beat(claims)
                 if claimed:
                     log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
@@ -280,12 +330,17 @@ class Worker:
                     break
 
     def _accept(self, deliveries: list[Delivery]) -> None:
+        if self._ordered is not None:
+            deliveries = self._ordered.mine(deliveries)
         self._intake.take(deliveries)
         if self._sieve is not None:
             deliveries, filtered = self._sieve.sift(deliveries)
             for delivery in filtered:
                 self._settle(Outcome(delivery, Kind.FILTERED))
-        self._runners.put(deliveries)
+        if self._ordered is None:
+            self._runners.put(deliveries)
+        else:
+            self._ordered.begin(deliveries)
 
     def _accept_new(self, deliveries: list[Delivery]) -> None:
         """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker."""
@@ -303,8 +358,14 @@ class Worker:
             self._closer.close(outcome)
             return
         if outcome.kind is not Kind.DONE:
-            next_outcome(outcome, self.contract.retry)
+            self._retries.complete(outcome)
+        self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        """What becomes of an event that a handler was given is known."""
         self._settle(outcome)
+        if self._ordered is not None:
+            self._ordered.ended(outcome)
 
     def _settle(self, outcome: Outcome) -> None:
         self._settlers[outcome.delivery.event.partition].add(outcome)
@@ -315,3 +376,5 @@ class Worker:
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
         self._intake.observe(sum(outcome.busy_us for outcome in outcomes) / 1e6 / len(outcomes))
+        if self._ordered is not None:
+            self._ordered.settled(outcomes, settled)
