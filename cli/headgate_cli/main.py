@@ -9,6 +9,7 @@ import typer
 
 from headgate_cli.dead_letters import dead_letters_command
 from headgate_cli.exits import CommandError, Exit
+from headgate_cli.open import open_command
 from headgate_cli.operator import operator_command
 from headgate_cli.publish import publish_command
 from headgate_cli.records import records_command
@@ -26,6 +27,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "publish": publish_command,
     "records": records_command,
     "dead-letters": dead_letters_command,
+    "open": open_command,
     "worker": worker_command,
     "operator": operator_command,
     "version": version_command,

@@ -7,12 +7,13 @@ extensions for partitioning (`partitionkey`) and distributed tracing (`tracepare
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
+
+from headgate.tracing import handled_under, valid_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ JSON = "application/json"
 BATCH = "application/cloudevents-batch+json"
 # The binding, 3.1.3.2: what is printable ASCII stays, but for space, double quote and percent.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LONGEST_KEY = 512
 _YEAR_10000_MS = 253_402_300_800_000
 
@@ -58,8 +58,10 @@ class Binding:
         }
         if event.fencing_token:
             headers["headgate-fencing-token"] = str(event.fencing_token)
-        if "ce-traceparent" in headers:
-            headers["traceparent"] = headers["ce-traceparent"]
+        # The extension's attribute says where the event came from, the header which span this request belongs to.
+        traceparent = handled_under.get() or headers.get("ce-traceparent")
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
         return headers
 
     def batch(self, events: Sequence[Event]) -> bytes:
@@ -90,8 +92,9 @@ class Binding:
             found["time"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if event.key:
             found["partitionkey"] = event.key
-        if event.traceparent and _TRACEPARENT.fullmatch(event.traceparent):
-            found["traceparent"] = event.traceparent
+        traceparent = valid_traceparent(event.traceparent)
+        if traceparent is not None:
+            found["traceparent"] = traceparent
         return found
 
     def _key(self, text: str) -> str:
