@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SOCKET_SECONDS = 5.0
 _SENTINEL_SECONDS = 1.0  # a sentinel that says nothing is passed over
+_LOADS = 3  # of a script, before a node that never knows it is given up
 # Commands that a cut connection may have run already without harm.
 _READS = {
     *("DUMP", "EXISTS", "TYPE", "TTL", "PTTL", "GET", "HGET", "HMGET", "HGETALL", "LLEN", "LRANGE"),
@@ -214,11 +215,15 @@ class Server:
         key = call.keys[0]
         command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
         try:
-            try:
-                return await self._execute(key, command, repeatable=call.repeatable)
-            except NoScriptError:
-                await self._execute(key, ("SCRIPT LOAD", call.script.text), repeatable=True)
-                return await self._execute(key, command, repeatable=call.repeatable)
+            for _ in range(_LOADS):
+                try:
+                    return await self._execute(key, command, repeatable=call.repeatable)
+                except NoScriptError:
+                    # Where the slot has just moved this may load it at the wrong node; the next reply tells which.
+                    await self._execute(key, ("SCRIPT LOAD", call.script.text), repeatable=True)
+            return await self._execute(key, command, repeatable=call.repeatable)
+        except NoScriptError as error:
+            return ServerUnavailableError(f"Redis server {self.name}: {error} Its slots are on the move")
         except ResponseError as error:
             return self._meant(error, call.script)
 
