@@ -179,7 +179,8 @@ ROWS = (
             ),
             Panel(
                 "Settled a branch",
-                "Events a second each branch settled, by outcome: done, or dead (dead-lettered).",
+                "Events a second each branch settled, by outcome: done, dead (dead-lettered), or filtered (the"
+                " branch's filter left them out).",
                 Unit.EVENTS_PER_SECOND,
                 (
                     Query(
@@ -247,12 +248,13 @@ ROWS = (
         (
             Panel(
                 "Gate a branch",
-                "Open: every lane flows. Delayed: lanes the crossed level names wait, up to maxDelaySeconds.",
+                "Open: every lane flows. Delayed: lanes the crossed level names wait, up to maxDelaySeconds. Closed:"
+                " the target is gone for good, and everything waits until somebody opens the branch.",
                 Unit.EVENTS,
                 (Query(f"max {BY_BRANCH} ({metric('headgate_branch_gate')})", BRANCH),),
                 Kind.STATES,
                 width=16,
-                states={0: "open", 1: "delayed"},
+                states={0: "open", 1: "delayed", 2: "closed"},
             ),
             Panel(
                 "Backpressure level",
@@ -303,9 +305,45 @@ ROWS = (
             ),
             Panel(
                 "Dead letters a branch",
-                "Events that used up their attempts or failed for good. They stay until somebody removes them.",
+                "Events that used up their attempts or failed for good. They stay until somebody redrives or purges"
+                " them.",
                 Unit.EVENTS,
                 (Query(f"sum {BY_BRANCH} ({metric('headgate_branch_dead_letters')})", BRANCH),),
+            ),
+        ),
+    ),
+    Row(
+        "Lost, tried again, on the way",
+        (
+            Panel(
+                "Lost to retention",
+                "Events a second that went before a branch had settled them, because the source was full"
+                " (retention.maxEvents) or they were too old (maxAgeSeconds); and dead letters that went because there"
+                " were too many. Should be zero.",
+                Unit.EVENTS_PER_SECOND,
+                (
+                    Query(
+                        f"sum {BY_BRANCH} ({rate('headgate_branch_unread_trimmed_total')})",
+                        f"unsettled {BRANCH}",
+                    ),
+                    Query(
+                        f"sum {BY_BRANCH} ({rate('headgate_branch_dead_letters_dropped_total')})",
+                        f"dead letters {BRANCH}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Redriven",
+                "Dead letters a second that somebody had tried again.",
+                Unit.EVENTS_PER_SECOND,
+                (Query(f"sum {BY_BRANCH} ({rate('headgate_branch_redriven_total')})", BRANCH),),
+            ),
+            Panel(
+                "Outbox",
+                "Events that handlers or the join emitted and that have not reached their pipeline yet. Near zero is"
+                " healthy; growing means the relay does not get through, or their pipeline does not exist.",
+                Unit.EVENTS,
+                (Query(f"sum {BY_PIPELINE} ({metric('headgate_pipeline_outbox_entries')})", "{{pipeline}}"),),
             ),
         ),
     ),

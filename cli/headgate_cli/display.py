@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from headgate_operator.api import GateState
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -104,7 +106,7 @@ class LineDisplay:
         """Figures of the pipeline and each branch, unless they are those of the line before."""
         parts = [_headline(reading)]
         for branch in _in_order(reading):
-            gate = "  gate delayed" if branch.delayed else ""
+            gate = "" if branch.gate is GateState.OPEN else f"  gate {branch.gate.lower()}"
             dead = branch.measurement.dead_letters if branch.measurement else None
             parts.append(
                 f"{branch.name}: backlog {_or_unknown(branch.backlog)}  {branch.settled_per_second:.1f}/s"
@@ -145,9 +147,9 @@ class TableDisplay:
                 "?" if branch.age_seconds is None else f"{branch.age_seconds:.0f}",
                 f"{branch.settled_per_second:.1f}",
                 f"{branch.workers.ready}/{branch.replicas}",
-                f"delayed: {', '.join(sorted(branch.delayed))}" if branch.delayed else "open",
+                _gate(branch),
                 _or_unknown(dead),
-                style="yellow" if branch.delayed else "red" if dead else None,
+                style=_style(branch, dead),
             )
         self._live.update(table, refresh=True)
 
@@ -161,6 +163,18 @@ def _in_order(reading: PipelineReading) -> list[BranchReading]:
     return [reading.branches[name] for name in reading.pipeline.branch_names]
 
 
+def _gate(branch: BranchReading) -> str:
+    if branch.closed is not None:
+        return f"closed: {branch.closed.reason}"
+    return f"delayed: {', '.join(sorted(branch.delayed))}" if branch.delayed else "open"
+
+
+def _style(branch: BranchReading, dead: int | None) -> str | None:
+    if branch.gate is GateState.DELAYED:
+        return "yellow"
+    return "red" if dead or branch.gate is GateState.CLOSED else None
+
+
 def _branch(branch: BranchReading) -> dict[str, Any]:
     age = branch.age_seconds
     return {
@@ -169,7 +183,7 @@ def _branch(branch: BranchReading) -> dict[str, Any]:
         "ageSeconds": None if age is None else round(age, 3),
         "settledPerSecond": round(branch.settled_per_second, 2),
         "replicas": branch.replicas,
-        "gate": "delayed" if branch.delayed else "open",
+        "gate": branch.gate.lower(),
         "deadLetters": None if branch.measurement is None else branch.measurement.dead_letters,
     }
 

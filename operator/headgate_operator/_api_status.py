@@ -83,6 +83,12 @@ class BranchStatus(Model):
         description="Events in the branch's dead-letter stream; absent while unknown.",
         examples=[0],
     )
+    unread_trimmed: Count | None = Field(
+        default=None,
+        description="Events so far that the source's retention trimmed before the branch had settled them;"
+        " absent while unknown.",
+        examples=[0],
+    )
     gate: GateState = Field(
         default=GateState.OPEN,
         description="Open: every lane flows. Delayed: some lanes wait. Closed: the branch takes nothing, as its"

@@ -4,7 +4,7 @@
 
 clamped to `min..max`; upward at once, downward only when every target of the last `scaleDownAfterSeconds` was
 lower. What is not known is never taken for zero: an unknown backlog holds what is there, and nothing goes to zero
-over unsettled events.
+over unsettled events, except a closed branch, where workers could do nothing: it has `min` at once.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class ScalerInputs:
     """Workers that can work now."""
     deferred: int = 0
     """The part of the backlog nobody may take yet: retries that are not due, lanes behind a gate."""
+    closed: bool = False
+    """Nobody may take anything until a person opens the branch: its target is gone for good."""
 
     @property
     def workable(self) -> int:
@@ -112,6 +114,8 @@ def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> tup
     """The next state and the replicas to ask for, always within `limits.min..limits.max`."""
     if inputs.backlog is not None:
         state = _learn(state, inputs, limits)
+    if inputs.closed:
+        return replace(state, targets=((inputs.now, limits.min),)), limits.min
     held = min(max(inputs.current, limits.min), limits.max)
     target = held if inputs.backlog is None else _target(state, inputs, limits)
     # What runs at the first look (the operator restarted) counts as a target too, or it would drop at once.

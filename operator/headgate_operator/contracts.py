@@ -44,8 +44,8 @@ class Place:
     """The file with the keys of the branch's signing Secret."""
     container_url: str = ""
     """Where the branch's container listens instead of beside the worker."""
-    container_networks: tuple[str, ...] = ("127.0.0.0/8",)
-    """Networks in which it may be."""
+    container_networks: tuple[str, ...] = ()
+    """Private networks that it may be in besides this machine's own loopback."""
 
 
 NOWHERE = Place()

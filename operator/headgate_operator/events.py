@@ -14,6 +14,8 @@ from headgate_operator.api import API_VERSION, KIND, ConditionStatus
 from headgate_operator.cluster import ClusterError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headgate_operator.api import FanoutPipelineStatus
     from headgate_operator.cluster import Cluster
 
@@ -53,6 +55,8 @@ _ON_TRUE = {
     "Ready": (Severity.NORMAL, "Ready"),
     "RedisReachable": (Severity.NORMAL, "RedisReachable"),
     "BackpressureActive": (Severity.NORMAL, "BackpressureEngaged"),
+    "BranchClosed": (Severity.WARNING, "BranchClosed"),
+    "EventsTrimmed": (Severity.WARNING, "EventsTrimmed"),
     "DeadLettersPresent": (Severity.WARNING, "DeadLettersPresent"),
     "Stalled": (Severity.WARNING, "Stalled"),
 }
@@ -60,6 +64,7 @@ _ON_FALSE = {
     "Ready": (Severity.WARNING, "NotReady"),
     "RedisReachable": (Severity.WARNING, "RedisUnreachable"),
     "BackpressureActive": (Severity.NORMAL, "BackpressureReleased"),
+    "BranchClosed": (Severity.NORMAL, "BranchOpened"),
     "DeadLettersPresent": (Severity.NORMAL, "DeadLettersCleared"),
 }
 _GOOD_AT_FIRST = {"RedisReachable": ConditionStatus.TRUE, "Ready": ConditionStatus.FALSE}
@@ -82,6 +87,15 @@ def transitions(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> li
         if name in table:
             notices.append(Notice(*table[name], condition.message))
     return notices + _scalings(before, after)
+
+
+def healing(branches: Sequence[str]) -> Notice:
+    """The event that tells of groups that were lost, as after a FLUSHALL or an eviction, and are there again."""
+    note = (
+        f"consumer groups of {', '.join(branches)} were lost on the Redis server and made again; what was not settled"
+        " then is delivered again as far as the streams still hold it; look for FLUSHALL, evictions or a failover"
+    )
+    return Notice(Severity.WARNING, "GroupsHealed", note, "Heal")
 
 
 def _scalings(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> list[Notice]:

@@ -18,15 +18,16 @@ import structlog
 from headgate_operator import topology
 from headgate_operator.api import API_VERSION, KIND, FanoutPipelineStatus
 from headgate_operator.cluster import ClusterError, NotFoundError
-from headgate_operator.events import Notice, Severity, Subject, transitions
+from headgate_operator.conditions import Scene
+from headgate_operator.events import Notice, Severity, Subject, healing, transitions
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.pipeline import ManifestError, load_pipeline
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
-from headgate_operator.status import Scene, compose, loaded, merge_patch, significant
+from headgate_operator.status import compose, loaded, merge_patch, significant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from headgate.streams import Server
     from headgate_operator.cluster import Cluster
@@ -87,12 +88,15 @@ class Keeper:
         room = self._rooms[_key(manifest)]
         failures, due = 0, time.monotonic()
         while room.removed_uid != manifest["metadata"]["uid"]:
+            healed: tuple[str, ...] = ()
             try:
                 if room.changed.is_set() or time.monotonic() >= due:
                     room.changed.clear()
                     findings = await self._pass(room, manifest)
                     failures = 0 if findings.clean else failures + 1
                     due = time.monotonic() + _pause(failures)
+                    healed = findings.healed
+                await self._tell_of_healing(manifest, healed)
                 await self._report(room, manifest)
             except Exception:
                 failures += 1
@@ -160,6 +164,13 @@ class Keeper:
             if findings.writes:
                 log.info("reconciled", pipeline="/".join(_key(manifest)), writes=findings.writes)
             return findings
+
+    async def _tell_of_healing(self, manifest: Mapping[str, Any], found: Sequence[str]) -> None:
+        """An event about groups that were lost, whoever made them again: a pass, or the pilot."""
+        key = _key(manifest)
+        healed = tuple(dict.fromkeys((*found, *self._pilot.take_healed(*key))))
+        if healed:
+            await self._recorder.record(Subject(*key, manifest["metadata"]["uid"]), healing(healed))
 
     async def _report(self, room: _Room, manifest: Mapping[str, Any]) -> None:
         """Writes the status if it is not what was last written, and events about what changed."""

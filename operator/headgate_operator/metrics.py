@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from headgate_operator.api import GateState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 
 _PIPELINE = ("namespace", "pipeline")
 _BRANCH = (*_PIPELINE, "branch")
+_GATES = {GateState.OPEN: 0, GateState.DELAYED: 1, GateState.CLOSED: 2}
+_COUNTERS: tuple[tuple[str, str, Callable[[BranchMeasurement], int]], ...] = (
+    ("retried", "Attempts that failed and were retried.", lambda found: found.retried),
+    ("redriven", "Dead letters that were tried again.", lambda found: found.redriven),
+    (
+        "dead_letters_dropped",
+        "Dead letters, the oldest, that went because there were too many.",
+        lambda found: found.dead_dropped,
+    ),
+    (
+        "unread_trimmed",
+        "Events that the source's retention trimmed before the branch had settled them.",
+        lambda found: found.unread_trimmed,
+    ),
+)
 
 
 class ReadingsCollector(Collector):
@@ -50,14 +67,20 @@ def _pipeline_metrics(readings: list[PipelineReading]) -> Iterator[Metric]:
         "Backpressure level in force, counted from 1 in the manifest's order; 0 is none.",
         labels=_PIPELINE,
     )
+    outbox = GaugeMetricFamily(
+        "headgate_pipeline_outbox_entries",
+        "Events that handlers or the join emitted and that are not in their pipeline yet.",
+        labels=_PIPELINE,
+    )
     for reading in readings:
         names = _labels(reading)
         level.add_metric(names, _level(reading))
         if (found := reading.measurement) is not None:
             published.add_metric(names, found.published)
+            outbox.add_metric(names, found.outbox)
             joined.add_metric((*names, "complete"), found.joined)
             joined.add_metric((*names, "partial"), found.partial)
-    yield from (published, joined, level)
+    yield from (published, joined, outbox, level)
 
 
 def _branch_metrics(branches: list[tuple[tuple[str, ...], BranchReading]]) -> Iterator[Metric]:
@@ -86,20 +109,26 @@ def _branch_metrics(branches: list[tuple[tuple[str, ...], BranchReading]]) -> It
     )
     yield gauge("replicas_desired", "Workers the pilot asks for.", lambda b: b.replicas)
     yield gauge("replicas_ready", "Workers that take events.", lambda b: b.workers.ready)
-    yield gauge("gate", "Whether lanes wait: 0 open, 1 delayed.", lambda b: 1 if b.delayed else 0)
+    yield gauge("gate", "Whether events wait: 0 open, 1 delayed, 2 closed.", lambda b: _GATES[b.gate])
+    yield from _branch_counters(
+        [(names, b.measurement) for names, b in branches if b.measurement is not None]
+    )
 
+
+def _branch_counters(branches: list[tuple[tuple[str, ...], BranchMeasurement]]) -> Iterator[Metric]:
     settled = CounterMetricFamily(
         "headgate_branch_settled", "Events with a final outcome.", labels=(*_BRANCH, "outcome")
     )
-    retried = CounterMetricFamily(
-        "headgate_branch_retried", "Attempts that failed and were retried.", labels=_BRANCH
-    )
-    for names, branch in branches:
-        if (found := branch.measurement) is not None:
-            settled.add_metric((*names, "done"), found.done)
-            settled.add_metric((*names, "dead"), found.dead)
-            retried.add_metric(names, found.retried)
-    yield from (settled, retried)
+    for names, found in branches:
+        settled.add_metric((*names, "done"), found.done)
+        settled.add_metric((*names, "dead"), found.dead)
+        settled.add_metric((*names, "filtered"), found.filtered)
+    yield settled
+    for name, text, figure in _COUNTERS:
+        family = CounterMetricFamily(f"headgate_branch_{name}", text, labels=_BRANCH)
+        for names, found in branches:
+            family.add_metric(names, figure(found))
+        yield family
 
 
 def _measured(

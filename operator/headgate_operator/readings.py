@@ -6,11 +6,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate_operator.api import GateState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.event import Lane
-    from headgate.streams import BranchMeasurement, PipelineMeasurement
+    from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Workers
 
@@ -29,11 +31,20 @@ class BranchReading:
     delayed: frozenset[Lane]
     """Lanes its gate holds back."""
     settled_per_second: float
+    closed: Closed | None = None
+    """Why it takes nothing; None when it is open."""
 
     @property
     def backlog(self) -> int | None:
         """Events not settled; None when unknown."""
         return None if self.measurement is None else self.measurement.backlog
+
+    @property
+    def gate(self) -> GateState:
+        """Whether it takes events: all, not those of some lanes, or none."""
+        if self.closed is not None:
+            return GateState.CLOSED
+        return GateState.DELAYED if self.delayed else GateState.OPEN
 
     @property
     def age_seconds(self) -> float | None:

@@ -129,7 +129,6 @@ def test_a_branch_that_pushes_to_its_container_waits_for_it_on_localhost():
     pipeline = load_pipeline(everything())
     assert pipeline.contract("metadata").http == HttpContract(
         url="http://127.0.0.1:3000/events",
-        allow_networks=("127.0.0.0/8",),
         breaker=BreakerContract(failures=0, open_seconds=1),
         await_listening=True,
     )

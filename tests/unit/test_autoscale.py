@@ -82,6 +82,23 @@ def test_an_unknown_backlog_holds_what_is_there_however_long(current: int, pause
         assert replicas == current
 
 
+@given(limits(), st.lists(moments(), min_size=1, max_size=10))
+def test_a_closed_branch_has_its_minimum_at_once_whatever_waits(
+    bounds: ScaleLimits, seen: list[ScalerInputs]
+):
+    state = ScalerState()
+    for moment in seen:
+        state, _ = decide(state, moment, bounds)
+    _, replicas = decide(state, replace(seen[-1], closed=True), bounds)
+    assert replicas == bounds.min
+
+
+def test_an_opened_branch_gets_its_workers_at_once():
+    state, _ = decide(KNOWN, replace(IDLE, backlog=1500, closed=True), LIMITS)
+    _, replicas = decide(state, replace(IDLE, now=1, backlog=1500), LIMITS)
+    assert replicas == 5
+
+
 def test_the_end_of_an_outage_starts_the_window_anew():
     state, _ = decide(KNOWN, replace(IDLE, backlog=None, current=5), LIMITS)
     for now in range(1, 100):

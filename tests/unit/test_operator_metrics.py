@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from headgate.event import Lane
-from headgate.streams import BranchMeasurement, PipelineMeasurement
+from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.substrates import Workers
@@ -17,7 +17,7 @@ NAMES = {"namespace": "shop", "pipeline": "orders"}
 PACK = NAMES | {"branch": "pack"}
 
 
-def samples(measurement):
+def samples(measurement, closed=None):
     reading = PipelineReading(
         pipeline=pipeline(backpressure=LEVELS),
         measurement=measurement,
@@ -29,6 +29,7 @@ def samples(measurement):
                 replicas=3,
                 delayed=frozenset({Lane.LOW}),
                 settled_per_second=0,
+                closed=closed,
             )
         },
         level="Delay",
@@ -44,9 +45,22 @@ def samples(measurement):
 @pytest.fixture
 def measured():
     branch = BranchMeasurement(
-        undelivered=5, pending=2, delayed=1, dead_letters=4, age_ms=1500, done=10, dead=4, retried=6
+        undelivered=5,
+        pending=2,
+        delayed=1,
+        dead_letters=4,
+        age_ms=1500,
+        done=10,
+        dead=4,
+        filtered=3,
+        retried=6,
+        redriven=8,
+        unread_trimmed=9,
+        dead_dropped=11,
     )
-    return samples(PipelineMeasurement(published=20, joined=7, partial=2, branches={"pack": branch}))
+    return samples(
+        PipelineMeasurement(published=20, joined=7, partial=2, outbox=5, branches={"pack": branch})
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,6 +73,9 @@ def measured():
         ("age_seconds", 1.5),
         ("dead_letters", 4),
         ("retried_total", 6),
+        ("redriven_total", 8),
+        ("unread_trimmed_total", 9),
+        ("dead_letters_dropped_total", 11),
         ("replicas_desired", 3),
         ("replicas_ready", 1),
         ("gate", 1),
@@ -68,8 +85,13 @@ def test_a_branch_is_measured(measured, name, value):
     assert measured[(f"headgate_branch_{name}", *sorted(PACK.items()))] == value
 
 
+def test_a_closed_branch_is_more_than_a_delayed_one():
+    found = samples(None, Closed(reason="410 Gone", target="", at=""))
+    assert found[("headgate_branch_gate", *sorted(PACK.items()))] == 2
+
+
 def test_settled_events_are_counted_by_outcome(measured):
-    for outcome, count in (("done", 10), ("dead", 4)):
+    for outcome, count in (("done", 10), ("dead", 4), ("filtered", 3)):
         labels = sorted((PACK | {"outcome": outcome}).items())
         assert measured[("headgate_branch_settled_total", *labels)] == count
 
@@ -77,6 +99,7 @@ def test_settled_events_are_counted_by_outcome(measured):
 def test_a_pipeline_is_measured(measured):
     assert measured[("headgate_pipeline_published_total", *sorted(NAMES.items()))] == 20
     assert measured[("headgate_pipeline_level", *sorted(NAMES.items()))] == 1
+    assert measured[("headgate_pipeline_outbox_entries", *sorted(NAMES.items()))] == 5
     for completeness, count in (("complete", 7), ("partial", 2)):
         labels = sorted((NAMES | {"completeness": completeness}).items())
         assert measured[("headgate_pipeline_joined_total", *labels)] == count

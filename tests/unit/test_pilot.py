@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from headgate.event import Lane
 from headgate.streams import (
     BranchMeasurement,
+    Closed,
     Ensured,
     Gate,
     LaneMeasurement,
     PipelineMeasurement,
     ServerUnavailableError,
+    Swept,
 )
 from headgate_cli.manifests import load
 from headgate_operator import pilot as pilot_module
+from headgate_operator import steering, topology
+from headgate_operator.api import GateState
 from headgate_operator.pilot import Pilot
 from headgate_operator.substrates import Workers
 
@@ -63,11 +68,14 @@ class World:
         self.found: dict[str, PipelineMeasurement | Exception | None] = {}
         self.gates: list[tuple[str, Gate]] = []
         self.healed: list[str] = []
+        self.asked = 0
         self.place = Place()
         monkeypatch.setattr(pilot_module, "measure", self._measure)
-        monkeypatch.setattr(pilot_module, "set_gate", self._set_gate)
-        monkeypatch.setattr(pilot_module, "sweep", self._sweep)
-        monkeypatch.setattr(pilot_module, "ensure_groups", self._ensure)
+        monkeypatch.setattr(steering, "set_gate", self._set_gate)
+        monkeypatch.setattr(steering, "sweep", self._sweep)
+        monkeypatch.setattr(steering, "read_closed", self._read_closed)
+        monkeypatch.setattr(topology, "ensure_groups", self._ensure)
+        monkeypatch.setattr(topology, "reopen_if_moved", self._reopen)
         self.pilot = Pilot(lambda pipeline: pipeline.namespace, self.place, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
 
     def tick(self, seconds: float = 1.0) -> dict[tuple[str, str], Any]:
@@ -83,12 +91,19 @@ class World:
     async def _set_gate(self, _: str, _keys: object, branch: str, gate: Gate, _ttl: float) -> None:
         self.gates.append((branch, gate))
 
-    async def _sweep(self, *_: object) -> None:
-        return None
+    async def _sweep(self, *_: object) -> Swept:
+        return Swept()
 
     async def _ensure(self, server: str, *_: object) -> Ensured:
         self.healed.append(server)
-        return Ensured()
+        return Ensured(healed=("slow",))
+
+    async def _read_closed(self, *_: object) -> Closed:
+        self.asked += 1
+        return Closed(reason="410 Gone", target="https://hooks.example", at="2026-01-31T12:00:00Z")
+
+    async def _reopen(self, *_: object) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -149,6 +164,8 @@ def test_lost_groups_are_made_again_but_not_every_second(world: World, found: Pi
     for _ in range(11):
         world.tick()
     assert world.healed == ["default"] * 3
+    assert world.pilot.take_healed("default", "noop") == ("slow",)
+    assert world.pilot.take_healed("default", "noop") == ()
 
 
 def test_a_gate_is_renewed_each_second_and_opened_once(world: World):
@@ -175,6 +192,49 @@ def test_a_gate_is_renewed_while_nothing_can_be_measured(world: World):
         world.tick()
     assert len(world.gates) == 2 * 20
     assert all(gate.delayed == {Lane.LOW} for _, gate in world.gates)
+
+
+def test_a_closed_branch_is_held_at_its_minimum_until_it_is_opened(world: World):
+    world.pilot.add(load(NOOP).pipeline)
+    world.found["default"] = measured(high=60)
+    world.tick()
+    assert world.place.workers["default/noop/slow"] == 3
+    closed = measured(high=60)
+    closed.branches = {name: structs.replace(found, gate="closed") for name, found in closed.branches.items()}
+    world.found["default"] = closed
+    for _ in range(3):
+        reading = world.tick()["default", "noop"]
+    assert world.place.workers["default/noop/slow"] == 0
+    assert reading.branches["slow"].gate is GateState.CLOSED
+    assert reading.branches["slow"].closed.reason == "410 Gone"
+    assert world.asked == 2, "once a branch"
+    world.found["default"] = measured(high=60)
+    reading = world.tick()["default", "noop"]
+    assert world.place.workers["default/noop/slow"] == 3
+    assert reading.branches["slow"].gate is not GateState.CLOSED
+
+
+def test_what_was_emitted_is_relayed_when_there_is_no_worker_to_do_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    relayed = []
+
+    class Relay:
+        def __init__(self, server: str, keys: object) -> None:
+            self.place = (server, str(keys))
+
+        async def run(self) -> None:
+            relayed.append(self.place)
+
+    monkeypatch.setattr(steering, "Relay", Relay)
+    world.pilot.add(load(NOOP).pipeline)
+    world.found["default"] = measured()
+    world.tick()
+    assert relayed == []
+    world.found["default"] = structs.replace(measured(), outbox=1)
+    for _ in range(10):
+        world.tick()
+    assert relayed == [("default", "default/noop")] * 2
 
 
 def test_a_removed_pipeline_is_left_alone(world: World):

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headgate.event import Lane
-from headgate.streams import BranchMeasurement, PipelineMeasurement
+from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
 from headgate_operator.api import FanoutPipelineStatus, GateState
-from headgate_operator.events import transitions
+from headgate_operator.conditions import STARTING_SECONDS, TRIMMED_SECONDS, Scene
+from headgate_operator.events import healing, transitions
 from headgate_operator.problem import Problem
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.reconcile import Findings
-from headgate_operator.status import STARTING_SECONDS, Scene, compose, loaded, merge_patch, significant
+from headgate_operator.status import compose, loaded, merge_patch, significant
 from headgate_operator.substrates import Workers
 from unit.pipelines import pipeline
 
@@ -23,7 +24,7 @@ EMPTY = FanoutPipelineStatus()
 IDLE = Workers()
 
 
-def reading(*, workers=IDLE, measured=True, level="", error="", **figures):
+def reading(*, workers=IDLE, measured=True, level="", error="", closed=None, **figures):
     found = BranchMeasurement(**figures) if measured else None
     branch = BranchReading(
         name="pack",
@@ -32,6 +33,7 @@ def reading(*, workers=IDLE, measured=True, level="", error="", **figures):
         replicas=workers.desired,
         delayed=frozenset({Lane.LOW}) if level else frozenset(),
         settled_per_second=0,
+        closed=closed,
     )
     return PipelineReading(
         pipeline=pipeline(backpressure=LEVELS),
@@ -67,7 +69,7 @@ def told(before, after):
 def test_every_condition_is_always_there():
     names = [each.type for each in status().conditions]
     assert names == [each.type for each in status(reading()).conditions]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 11
 
 
 def test_a_pipeline_that_works_is_ready():
@@ -165,6 +167,46 @@ def test_backpressure_names_level_and_lanes():
     assert during.branches[0].gate is GateState.DELAYED
     assert told(before, during) == ["BackpressureEngaged"]
     assert told(during, status(reading(), before=during)) == ["BackpressureReleased"]
+
+
+def test_a_closed_branch_says_why_and_how_to_open_it():
+    gone = Closed(reason="410 Gone", target="https://hooks.example", at="2026-01-31T11:00:00Z")
+    before, shut = status(reading()), status(reading(closed=gone, undelivered=9))
+    assert verdict(before, "BranchClosed") == "False/Open"
+    assert verdict(shut, "BranchClosed") == "True/TargetGone"
+    assert "pack since 2026-01-31T11:00:00Z: 410 Gone" in message(shut, "BranchClosed")
+    assert "headgate open --redis-url URL -p shop/orders -b pack" in message(shut, "BranchClosed")
+    assert shut.branches[0].gate is GateState.CLOSED
+    assert "pack: closed, and held at scale.min" in message(shut, "ScalingActive")
+    assert told(before, shut) == ["BranchClosed"]
+    away = status(reading(measured=False, error="gone"), before=shut)
+    assert verdict(away, "BranchClosed") == "True/TargetGone"
+    assert told(shut, status(reading(), before=shut)) == ["BranchOpened"]
+
+
+def test_events_that_retention_took_unsettled_are_told_once_an_hour_while_it_goes_on():
+    calm = status(reading())
+    assert verdict(calm, "EventsTrimmed") == "False/None"
+    losing = status(reading(unread_trimmed=120), before=calm)
+    assert verdict(losing, "EventsTrimmed") == "True/RetentionExceeded"
+    assert "pack: 120" in message(losing, "EventsTrimmed")
+    assert losing.branches[0].unread_trimmed == 120
+    assert told(calm, losing) == ["EventsTrimmed"]
+    soon = status(reading(unread_trimmed=120), before=losing, now=NOW + timedelta(seconds=60))
+    assert verdict(soon, "EventsTrimmed") == "True/RetentionExceeded"
+    assert told(losing, soon) == []
+    later = NOW + timedelta(seconds=TRIMMED_SECONDS + 1)
+    over = status(reading(unread_trimmed=120), before=soon, now=later)
+    assert verdict(over, "EventsTrimmed") == "False/None"
+    again = status(reading(unread_trimmed=121), before=over, now=later)
+    assert told(over, again) == ["EventsTrimmed"]
+
+
+def test_lost_groups_are_told_with_what_to_look_for():
+    notice = healing(("pack", "ship"))
+    assert (notice.severity.value, notice.reason) == ("Warning", "GroupsHealed")
+    assert "pack, ship" in notice.note
+    assert "FLUSHALL" in notice.note
 
 
 def test_a_name_that_is_taken_stalls():

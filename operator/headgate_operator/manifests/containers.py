@@ -23,7 +23,7 @@ HTTP_PORT = 9100
 _SCRATCH = "headgate-tmp"
 _SIGNING = "headgate-signing"
 _SIGNING_FOLDER = "/var/run/headgate/signing"
-IN_POD = Place(signing_keys_file=f"{_SIGNING_FOLDER}/keys", container_networks=("127.0.0.1/32",))
+IN_POD = Place(signing_keys_file=f"{_SIGNING_FOLDER}/keys")
 """Where workers find things in a pod."""
 
 

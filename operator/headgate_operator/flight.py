@@ -1,0 +1,54 @@
+"""A pipeline under the pilot's hand: what is remembered of it from tick to tick."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headgate_operator import autoscale, backpressure
+from headgate_operator.readings import Rate
+from headgate_operator.substrates import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headgate.relay import Relay
+    from headgate.streams import Closed
+    from headgate_operator.pipeline import Pipeline
+    from headgate_operator.readings import PipelineReading
+
+
+@dataclass
+class BranchMemory:
+    """What is remembered of a branch."""
+
+    scaler: autoscale.ScalerState = field(default_factory=autoscale.ScalerState)
+    level: backpressure.LevelState = field(default_factory=backpressure.LevelState)
+    workers: Workers = field(default_factory=Workers)
+    rate: Rate = field(default_factory=Rate)
+    closed: Closed | None = None
+
+
+@dataclass
+class Flight:
+    """A pipeline, and what is remembered of it. `errors` are those of the tick under way."""
+
+    pipeline: Pipeline
+    branches: defaultdict[str, BranchMemory] = field(default_factory=lambda: defaultdict(BranchMemory))
+    rate: Rate = field(default_factory=Rate)
+    reading: PipelineReading | None = None
+    swept: float = float("-inf")
+    relay: Relay | None = None
+    healed: dict[str, None] = field(default_factory=dict)
+    """Branches whose lost groups were made again since somebody asked, in order."""
+    errors: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """Puts an error into the reading and goes on: the next tick tries again."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - servers and substrates have errors of their own
+            self.errors.append(f"{what}: {error}")
