@@ -34,7 +34,7 @@ async def _open(redis_url: str, name: str, branch: str) -> None:
         keys = await find(server, name)
         lane = keys.partition(0).lanes[0]
         groups = await server.execute(lane, "XINFO", "GROUPS", lane)
-        branches = sorted(group["name"].decode() for group in groups)
+        branches = sorted(group[group.index(b"name") + 1].decode() for group in groups)
         if branch not in branches:
             raise CommandError(
                 f"--branch: pipeline {keys} has no branch {branch!r}; it has {', '.join(branches)}"
