@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from headgate.event import Lane, NewEvent
 from headgate.streams import (
+    BranchStart,
+    Ensured,
     Gate,
     PipelineKeys,
     Publisher,
@@ -12,8 +16,9 @@ from headgate.streams import (
     read_dead_letters,
     remove_pipeline,
     set_gate,
+    sweep,
 )
-from streams.desk import dead, desk, retried, take
+from streams.desk import dead, desk, done, retried, take
 from streams.servers import flush
 
 
@@ -65,13 +70,131 @@ async def test_a_branch_no_longer_named_goes_but_for_its_dead_letters(server: Se
         assert (await ensure_groups(server, canal.keys, ["a"])).changes == 0
 
 
+async def test_a_branch_starts_at_the_beginning_of_what_is_kept_when_asked_to(server: Server) -> None:
+    async with desk(server, ("a",)) as canal:
+        await canal.publish(*range(5))
+        await ensure_groups(server, canal.keys, ["a", BranchStart("b", "Beginning")])
+        canal.branches = ("a", "b")
+        assert (await canal.measured()).branches["b"].undelivered == 5
+        read = await take(await canal.consumer(branch="b"))
+    assert [delivery.event.data for delivery in read] == list(range(5))
+
+
+@pytest.mark.parametrize("behind", [30, 5000])
+async def test_a_branch_starts_at_a_time_with_an_exact_lag_however_much_lies_behind_it(
+    server: Server, behind: int
+) -> None:
+    async with desk(server, ("a",)) as canal:
+        lane = canal.keys.partition(0).lane(Lane.NORMAL)
+        for number in range(20):
+            await canal.command(lane, "XADD", lane, f"1700000000000-{number + 1}", "data", "early")
+        await canal.command(lane, "XADD", lane, "1700000001000-0", "data", '"first"')
+        await canal.publish(*range(behind - 1))
+        made = await ensure_groups(server, canal.keys, ["a", BranchStart("b", "2023-11-14T22:13:21Z")])
+        assert made == Ensured(changes=4, made=("b",))
+        canal.branches = ("a", "b")
+        assert (await canal.measured()).branches["b"].undelivered == behind
+        consumer = await canal.consumer(branch="b")
+        (first,) = await take(consumer, 1)
+        assert first.event.data == "first"
+        assert (await canal.measured()).branches["b"].undelivered == behind - 1
+
+
+async def test_a_time_to_come_is_now(server: Server) -> None:
+    async with desk(server, ("a",)) as canal:
+        await canal.publish(1, 2)
+        await ensure_groups(server, canal.keys, ["a", BranchStart("b", "2999-01-01T00:00:00+01:00")])
+        canal.branches = ("a", "b")
+        await canal.publish("new")
+        assert (await canal.measured()).branches["b"].undelivered == 1
+        assert [d.event.data for d in await take(await canal.consumer(branch="b"))] == ["new"]
+
+
+async def test_a_start_that_is_no_time_is_refused_with_an_example(server: Server) -> None:
+    keys = PipelineKeys("test", "canal")
+    for start in ("now", "yesterday", "2026-11-21T10:00:00"):
+        with pytest.raises(ValueError, match=f"'{start}' is no time with a zone, such as"):
+            await ensure_groups(server, keys, [BranchStart("a", start)])
+
+
+async def test_where_a_branch_starts_is_read_once(server: Server) -> None:
+    async with desk(server, ("a",)) as canal:
+        await canal.publish(1, 2)
+        assert len(await take(await canal.consumer())) == 2
+        assert await ensure_groups(server, canal.keys, [BranchStart("a", "Beginning")]) == Ensured()
+        assert (await canal.measured()).branches["a"].undelivered == 0
+
+
 async def test_one_lost_group_is_made_again(server: Server) -> None:
     async with desk(server, ("a", "b")) as canal:
         lane = canal.keys.partition(0).lane(Lane.LOW)
         await canal.command(lane, "XGROUP", "DESTROY", lane, "b")
         assert (await canal.measured()).branches["b"].backlog is None
-        assert (await ensure_groups(server, canal.keys, ["a", "b"])).changes == 1
+        assert await ensure_groups(server, canal.keys, ["a", "b"]) == Ensured(1, ("b",), ("b",))
         assert (await canal.measured()).branches["b"].backlog == 0
+
+
+async def test_a_lost_group_goes_on_where_it_had_settled_everything_and_loses_nothing(server: Server) -> None:
+    async with desk(server, ("a", "b")) as canal:
+        await canal.publish(*range(3000))
+        consumer = await canal.consumer(branch="b")
+        first = await take(consumer, 10)
+        await consumer.settle([done(delivery) for delivery in (*first[:4], first[8])])
+        await sweep(server, canal.keys, None)
+        await consumer.settle([done(delivery) for delivery in first[4:6]])
+        lane = canal.keys.partition(0).lane(Lane.NORMAL)
+        await canal.command(lane, "XGROUP", "DESTROY", lane, "b")
+        assert await ensure_groups(server, canal.keys, ["a", "b"]) == Ensured(1, ("b",), ("b",))
+        assert (await canal.measured()).branches["b"].undelivered == 2996
+        again = await take(await canal.consumer("w2.x", branch="b"), 10)
+        assert [delivery.event.data for delivery in again] == list(range(4, 14))
+        assert (await canal.measured()).branches["a"].undelivered == 3000
+
+
+async def test_a_group_that_is_lost_before_any_sweep_starts_where_it_had_started(server: Server) -> None:
+    async with desk(server, ("a",)) as canal:
+        await canal.publish("before")
+        await ensure_groups(server, canal.keys, ["a", "b"])
+        await canal.publish("after")
+        lane = canal.keys.partition(0).lane(Lane.NORMAL)
+        await canal.command(lane, "XGROUP", "DESTROY", lane, "b")
+        assert (await ensure_groups(server, canal.keys, ["a", "b"])).healed == ("b",)
+        assert [d.event.data for d in await take(await canal.consumer(branch="b"))] == ["after"]
+
+
+async def test_a_lane_that_is_lost_whole_starts_anew_and_its_new_events_are_read(server: Server) -> None:
+    async with desk(server, ("a",)) as canal:
+        lane = canal.keys.partition(0).lane(Lane.NORMAL)
+        await canal.command(lane, "XADD", lane, "99999999999999-0", "data", "1")
+        assert len(await take(await canal.consumer())) == 1
+        await canal.command(lane, "DEL", lane)
+        await canal.publish("after")
+        assert (await ensure_groups(server, canal.keys, ["a"])).healed == ("a",)
+        assert (await canal.measured()).branches["a"].undelivered == 1
+        assert [d.event.data for d in await take(await canal.consumer("w2.x"))] == ["after"]
+
+
+async def test_a_branch_that_left_and_comes_back_is_a_new_one(server: Server) -> None:
+    async with desk(server, ("a", "b")) as canal:
+        await canal.publish("before")
+        await ensure_groups(server, canal.keys, ["a"])
+        assert await ensure_groups(server, canal.keys, ["a", "b"]) == Ensured(4, ("b",))
+        await canal.publish("after")
+        assert [d.event.data for d in await take(await canal.consumer(branch="b"))] == ["after"]
+
+
+async def test_a_branch_that_leaves_takes_along_what_its_keys_held_back(server: Server) -> None:
+    async with desk(server, ("a", "b")) as canal:
+        partition = canal.keys.partition(0)
+        await canal.command(partition.blocked("b"), "HSET", partition.blocked("b"), "k 1", "id")
+        await canal.command(partition.parked("b"), "RPUSH", partition.parked("b", "k 1"), "1:x")
+        await canal.command(partition.stats, "HSET", partition.stats, "parked:b", 1, "done:b", 2)
+        before = set(await canal.snapshot())
+        await ensure_groups(server, canal.keys, ["a"])
+        gone = {partition.blocked("b"), partition.parked("b", "k 1"), partition.retry("b")}
+        assert before - set(await canal.snapshot()) == {name.encode() for name in gone}
+        counters = await canal.command(partition.stats, "HKEYS", partition.stats)
+        assert counters == [b"done:b"]
 
 
 async def test_a_flushed_server_is_measured_as_unknown_until_its_groups_are_there_again(
@@ -80,7 +203,7 @@ async def test_a_flushed_server_is_measured_as_unknown_until_its_groups_are_ther
     async with desk(server, ("a", "b")) as canal:
         flush(server.url)
         assert [branch.backlog for branch in (await canal.measured()).branches.values()] == [None, None]
-        await ensure_groups(server, canal.keys, ["a", "b"])
+        assert await ensure_groups(server, canal.keys, ["a", "b"]) == Ensured(8, ("a", "b"))
         assert [branch.backlog for branch in (await canal.measured()).branches.values()] == [0, 0]
 
 

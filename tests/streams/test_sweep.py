@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headgate.event import Lane, NewEvent
-from headgate.streams import Server, ensure_groups, sweep
+from headgate.streams import Server, Swept, ensure_groups, sweep
 from streams.desk import Desk, desk, done, take
 
 MANY = 1000  # entries; a trim removes whole nodes of 100
@@ -27,11 +27,10 @@ async def test_what_every_branch_settled_is_trimmed_and_trimming_again_changes_n
         await canal.publish(*range(MANY))
         await settle(canal, "a", MANY)
         await settle(canal, "b", MANY)
-        joins, trimmed = await sweep(server, canal.keys, None)
-        assert joins == 0
+        trimmed = (await sweep(server, canal.keys, None)).trimmed
         assert MANY - 200 < trimmed < MANY
         before = await canal.snapshot()
-        assert await sweep(server, canal.keys, None) == (0, 0)
+        assert await sweep(server, canal.keys, None) == Swept()
         assert await canal.snapshot() == before
         figures = await canal.measured()
     assert figures.published == MANY
@@ -44,7 +43,7 @@ async def test_a_slow_branch_loses_nothing(server: Server, fast: str, slow: str)
         await canal.publish(*range(MANY))
         await settle(canal, fast, MANY)
         first = await settle(canal, slow, MANY // 2)
-        _, trimmed = await sweep(server, canal.keys, None)
+        trimmed = (await sweep(server, canal.keys, None)).trimmed
         assert 0 < trimmed < MANY // 2
         assert (await canal.measured()).branches[slow].undelivered == MANY // 2
         assert first + await settle(canal, slow, MANY) == list(range(MANY))
@@ -56,7 +55,7 @@ async def test_one_event_still_being_handled_keeps_all_after_it(server: Server) 
         busy = await canal.consumer("busy.x")
         (held,) = await take(busy, 1)
         await settle(canal, "a", MANY)
-        assert await sweep(server, canal.keys, None) == (0, 0)
+        assert await sweep(server, canal.keys, None) == Swept()
         await busy.release()
         (claimed,) = await (await canal.consumer("heir.x")).beat(10)
         assert claimed.event.data == held.event.data == 0
@@ -69,7 +68,7 @@ async def test_nothing_is_trimmed_while_a_branch_has_no_group(server: Server) ->
         lane = canal.keys.partition(0).lane(Lane.NORMAL)
         await canal.command(lane, "XGROUP", "DESTROY", lane, "b")
         await settle(canal, "a", MANY)
-        assert await sweep(server, canal.keys, None) == (0, 0)
+        assert await sweep(server, canal.keys, None) == Swept()
 
 
 async def test_nothing_is_trimmed_while_there_is_no_group_at_all(server: Server) -> None:
@@ -77,7 +76,7 @@ async def test_nothing_is_trimmed_while_there_is_no_group_at_all(server: Server)
         await canal.publish(*range(MANY))
         await settle(canal, "a", MANY)
         await ensure_groups(server, canal.keys, [])
-        assert await sweep(server, canal.keys, None) == (0, 0)
+        assert await sweep(server, canal.keys, None) == Swept()
 
 
 async def test_every_lane_of_every_partition_is_trimmed(server: Server) -> None:
@@ -91,7 +90,7 @@ async def test_every_lane_of_every_partition_is_trimmed(server: Server) -> None:
             consumer = await canal.consumer("w1.x", partition=partition)
             while deliveries := await take(consumer, 500):
                 await consumer.settle([done(delivery) for delivery in deliveries])
-        _, trimmed = await sweep(server, canal.keys, None)
+        trimmed = (await sweep(server, canal.keys, None)).trimmed
     assert trimmed > MANY * 4 - 4 * 200
 
 
@@ -99,5 +98,5 @@ async def test_sweeping_a_pipeline_that_is_not_there_does_nothing(server: Server
     async with desk(server, ("a",)) as canal:
         other = type(canal.keys)("test", "unknown", 2)
         before = await canal.snapshot()
-        assert await sweep(server, other, None) == (0, 0)
+        assert await sweep(server, other, None) == Swept()
         assert await canal.snapshot() == before

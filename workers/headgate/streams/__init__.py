@@ -15,7 +15,13 @@ from headgate.streams.gate import Gate, set_gate
 from headgate.streams.groups import Ensured, ensure_groups, remove_pipeline, retire
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
-from headgate.streams.publisher import NotReplicatedError, Publisher, Receipt, find_pipeline
+from headgate.streams.publisher import (
+    NotReplicatedError,
+    Publisher,
+    Receipt,
+    RefusedEventError,
+    find_pipeline,
+)
 from headgate.streams.server import Server
 from headgate.streams.settings import BranchStart, SourceSettings
 from headgate.streams.state import read_counts, read_value, read_values
@@ -38,6 +44,7 @@ __all__ = [
     "PipelineMeasurement",
     "Publisher",
     "Receipt",
+    "RefusedEventError",
     "Replicated",
     "Server",
     "ServerRefusedError",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headgate.streams.counting import count_entries
 from headgate.streams.script import ENSURE, RETIRE
 from headgate.streams.server import Call, Server
 from headgate.streams.settings import BranchStart, SourceSettings
@@ -13,7 +14,7 @@ from headgate.streams.settings import BranchStart, SourceSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headgate.streams.keys import PipelineKeys
+    from headgate.streams.keys import PartitionKeys, PipelineKeys
 
 # Keys of one slot: long enough to be cheap, short enough to leave the server to others.
 _UNLINKED_AT_ONCE = 500
@@ -39,25 +40,52 @@ async def ensure_groups(
 ) -> Ensured:
     """Makes the consumer groups of every partition what `branches` says; a plain name starts at Now.
 
-    Creates what is missing, removes groups of branches no longer named (their dead letters stay until the pipeline
-    goes). Leaves the pipeline's settings for publishers (`Publisher.open`) and sweeps. Calling it again changes
+    Creates what is missing (a group that had been there before where it had settled everything), removes groups of
+    branches no longer named (their dead letters stay until the pipeline goes). Leaves the pipeline's settings for
+    publishers (`Publisher.open`) and sweeps. Calling it again changes
     nothing. Raises ValueError when a branch's start is no time, ServerUnavailableError.
     """
     starts = [BranchStart(branch) if isinstance(branch, str) else branch for branch in branches]
     pairs = [part for start in starts for part in (start.name, start.position)]
-    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), *pairs)
-    calls = [
-        Call(ENSURE, (*partition.lanes, f"{partition.tag}:", partition.settings), args)
-        for partition in keys.all
-    ]
+    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), len(starts), *pairs)
     changes = 0
     made: dict[str, None] = {}
-    for reply in await server.run_all(calls):
-        if isinstance(reply, Exception):
-            raise reply
-        changes += reply[0]
-        made |= {branch.decode(): None for branch in reply[1]}
-    return Ensured(changes, tuple(made))
+    healed: dict[str, None] = {}
+    left: dict[PartitionKeys, list[str | int]] = {partition: [] for partition in keys.all}
+    while left:
+        calls = [
+            Call(
+                ENSURE,
+                (*partition.lanes, f"{partition.tag}:", partition.settings),
+                (*args, *counted),
+            )
+            for partition, counted in left.items()
+        ]
+        uncounted: dict[PartitionKeys, list[Any]] = {}
+        for partition, reply in zip(left, await server.run_all(calls), strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            changes += reply[0]
+            made |= {branch.decode(): None for branch in reply[1]}
+            healed |= {branch.decode(): None for branch in reply[2]}
+            if reply[3]:
+                uncounted[partition] = reply[3]
+        left = {partition: await _count(server, partition, places) for partition, places in uncounted.items()}
+    return Ensured(changes, tuple(made), tuple(healed))
+
+
+async def _count(server: Server, partition: PartitionKeys, places: Sequence[Any]) -> list[str | int]:
+    """What ensure.lua asks for: entries read up to each place, of those ever added to its lane."""
+    asked = [
+        (lane, place.decode(), last.decode(), added)
+        for lane, place, last, added in zip(*(places[part::4] for part in range(4)), strict=True)
+    ]
+    spans = [(partition.lanes[lane - 1], place, last) for lane, place, last, _ in asked]
+    counts = await count_entries(server, spans)
+    counted: list[str | int] = []
+    for (lane, place, _, added), count in zip(asked, counts, strict=True):
+        counted += (lane, place, added - count)
+    return counted
 
 
 async def remove_pipeline(server: Server, keys: PipelineKeys) -> int:

@@ -46,6 +46,10 @@ SWEEP = Script("sweep.lua")
 EXPIRE = Script("expire.lua")
 DELIVER = Script("deliver.lua")
 MEASURE = Script("measure.lua")
+COUNT = Script("count.lua")
+HISTORY = Script("history.lua")
+REPLAY = Script("replay.lua")
+REDRIVE = Script("redrive.lua")
 OWN = Script("own.lua")
 CLAIM = Script("claim.lua")
 RATE = Script("rate.lua")
@@ -61,6 +65,10 @@ ALL = (
     EXPIRE,
     DELIVER,
     MEASURE,
+    COUNT,
+    HISTORY,
+    REPLAY,
+    REDRIVE,
     OWN,
     CLAIM,
     RATE,

@@ -2,46 +2,86 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from headgate.contract import OnTimeout
 from headgate.streams.errors import StreamsError
-from headgate.streams.script import SWEEP
+from headgate.streams.script import EXPIRE, SWEEP
 from headgate.streams.server import Call, Server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headgate.contract import JoinContract
-    from headgate.streams.keys import PipelineKeys
+    from headgate.streams.keys import PartitionKeys, PipelineKeys
+
+DEAD_LETTERS_KEPT = 100_000
+"""Of each branch on each partition; the oldest go, and are counted."""
 
 _JOINS_A_CALL = 100
 
 
-async def sweep(server: Server, keys: PipelineKeys, join: JoinContract | None) -> tuple[int, int]:
-    """Emits joins past their deadline as partial records and trims what every branch has settled.
+class Swept(msgspec.Struct, frozen=True):
+    """What a sweep did: joins ended, entries trimmed.
 
-    Gives the number of joins emitted and of entries trimmed. The pilot runs it; so do workers, should it be dead.
+    `lost` says by branch how many events a hard cap of the retention took that the branch had not settled, `dropped`
+    how many dead letters went because there were too many.
     """
-    joined = () if join is None else join.branches
-    calls = [
+
+    joins: int = 0
+    trimmed: int = 0
+    lost: dict[str, int] = msgspec.field(default_factory=dict)
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+async def sweep(server: Server, keys: PipelineKeys, join: JoinContract | None) -> Swept:
+    """Ends joins past their deadline; trims what every branch has settled, and what exceeds the retention's hard caps.
+
+    The pilot runs it; so do workers, should it be dead. The retention is the one that `ensure_groups` left.
+    Raises ServerUnavailableError, StreamsError.
+    """
+    expiring = (
+        () if join is None else tuple(_expire(keys.namespace, partition, join) for partition in keys.all)
+    )
+    sweeping = tuple(
         Call(
             SWEEP,
-            (
-                *partition.lanes,
-                partition.stats,
-                partition.joins,
-                partition.joined,
-                partition.join(""),
-                partition.settings,
-            ),
-            (_JOINS_A_CALL, *joined),
+            (*partition.lanes, partition.settings, partition.stats, f"{partition.tag}:"),
+            (DEAD_LETTERS_KEPT,),
         )
         for partition in keys.all
-    ]
-    emitted = trimmed = 0
-    for reply in await server.run_all(calls):
+    )
+    replies = await server.run_all((*expiring, *sweeping))
+    for reply in replies:
         if isinstance(reply, StreamsError):
             raise reply
         if isinstance(reply, Exception):
             raise StreamsError(f"sweeping {keys}: {reply}") from reply
-        emitted += reply[0]
-        trimmed += reply[1]
-    return emitted, trimmed
+    lost: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for _, of_lost, of_dropped in replies[len(expiring) :]:
+        lost.update(_by_branch(of_lost))
+        dropped.update(_by_branch(of_dropped))
+    trimmed = sum(reply[0] for reply in replies[len(expiring) :])
+    return Swept(sum(replies[: len(expiring)]), trimmed, dict(lost), dict(dropped))
+
+
+def _by_branch(flat: Sequence[Any]) -> dict[str, int]:
+    return {branch.decode(): count for branch, count in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _expire(namespace: str, partition: PartitionKeys, join: JoinContract) -> Call:
+    keys = (
+        partition.stats,
+        partition.joins,
+        partition.joined,
+        partition.join(""),
+        partition.outbox,
+        partition.timed_out,
+    )
+    are_dead = int(join.on_timeout is OnTimeout.DEAD_LETTER)
+    output = f"{namespace}/{join.output}" if join.output else ""
+    return Call(EXPIRE, keys, (_JOINS_A_CALL, are_dead, join.needed, output, *join.branches))

@@ -1,64 +1,117 @@
 #!lua flags=allow-oom
 -- Makes one partition's consumer groups what the spec wants; a second call changes nothing.
--- A group on a source without any group starts at the first entry, so that nothing published before it is lost;
--- a branch that joins later starts at the newest. ENTRIESREAD keeps the server's lag exact from the start.
+-- A group on a source without any group starts at the first entry, so that nothing published before it is lost; one
+-- that joins later starts where the spec says. One that was there before and is lost starts again where it had settled
+-- everything before (sweep.lua notes that): events may come twice, none is left out.
+-- ENTRIESREAD keeps the server's lag exact from the start. Where many entries lie behind a place, the caller counts
+-- them, and calls again with what it found.
 -- The settings say to publishers and to the sweep what the spec says, so that they need no copy of it.
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
 -- ARGV  1 number of partitions   2-5 dedupe window in ms, schema, durability, retention (empty: none)
---       then the branches: name, `now` or the ms it starts at
--- Gives the number of groups created and destroyed, the branches that got groups
-local changes, made = 0, {}
-local wanted, branches = {}, {}
-for i = 6, #ARGV, 2 do
-  branches[#branches + 1] = ARGV[i]
-  wanted[ARGV[i]] = true
+--       6 number of branches, then each one's name and `now` or the ms it starts at
+--       then what was counted: lane 1-3, place, entries read up to there
+-- Gives the number of groups created and destroyed, the branches that got groups, those of them that had been there,
+-- and what is to be counted: lane, place, last id, entries added up to there
+--@include ids.lua
+--@include groups.lua
+local COUNTED = 1000
+local changes, made, healed, uncounted = 0, {}, {}, {}
+local wanted, starts, counted = {}, {}, {}
+local at = 7 + 2 * tonumber(ARGV[6])
+for i = 7, at - 1, 2 do
+  wanted[#wanted + 1] = ARGV[i]
+  starts[ARGV[i]] = ARGV[i + 1]
 end
-redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'branches', #branches)
+for i = at, #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[i + 1]] = tonumber(ARGV[i + 2]) end
+
+redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'branches', #wanted)
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
 end
 
-local function groups_of(stream)
-  local found, count = {}, 0
-  if redis.call('EXISTS', stream) == 1 then
-    for _, info in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-      found[info[2]] = true
-      count = count + 1
-    end
-  end
-  return found, count
+local function settled_field(lane, branch) return 'settled:' .. lane .. ':' .. branch end
+
+local function note_made(branch, was_there)
+  changes = changes + 1
+  made[branch] = true
+  if was_there then healed[branch] = true end
 end
 
+-- Where a group starts, and whether it had been there before.
+local function place_of(lane, branch, is_first, last)
+  local settled = redis.call('HGET', KEYS[5], settled_field(lane, branch))
+  local start = starts[branch]
+  -- A stream whose last id is older than what was settled is another one: the first was lost.
+  if settled then return before(last, settled) and '0-0' or settled, true end
+  if start == 'now' then return is_first and '0-0' or last, false end
+  local place = id_before(start .. '-0')
+  return before(last, place) and last or place, false
+end
+
+-- Entries read by a group at that place; nil where they are too many to count here.
+local function read_at(lane, place, added, length, last, first)
+  if not before(place, last) then return added end
+  if not first or before(place, first) then return added - length end
+  if counted[lane .. ' ' .. place] then return counted[lane .. ' ' .. place] end
+  local behind = #redis.call('XRANGE', KEYS[lane], '(' .. place, '+', 'COUNT', COUNTED)
+  return behind < COUNTED and added - behind or nil
+end
+
+local gone = {}
 for lane = 1, 3 do
-  local found, count = groups_of(KEYS[lane])
-  for _, branch in ipairs(branches) do
+  local groups, added, length, last, first = groups_of(KEYS[lane])
+  local found = {}
+  for _, group in ipairs(groups) do
+    found[group.name] = true
+    if not starts[group.name] then
+      redis.call('XGROUP', 'DESTROY', KEYS[lane], group.name)
+      gone[group.name] = true
+      changes = changes + 1
+    end
+  end
+  for _, branch in ipairs(wanted) do
     if not found[branch] then
-      if count == 0 then
-        redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
+      local place, was_there = place_of(lane, branch, #groups == 0, last)
+      local read = read_at(lane, place, added, length, last, first)
+      if read then
+        redis.call('XGROUP', 'CREATE', KEYS[lane], branch, place, 'MKSTREAM', 'ENTRIESREAD', read)
+        redis.call('HSET', KEYS[5], settled_field(lane, branch), place)
+        note_made(branch, was_there)
       else
-        local info, added = redis.call('XINFO', 'STREAM', KEYS[lane]), 0
-        for i = 1, #info, 2 do if info[i] == 'entries-added' then added = info[i + 1] end end
-        redis.call('XGROUP', 'CREATE', KEYS[lane], branch, '$', 'ENTRIESREAD', added)
+        for _, value in ipairs({lane, place, last, added}) do uncounted[#uncounted + 1] = value end
       end
-      changes = changes + 1
-      made[#made + 1] = branch
-    end
-  end
-  for group in pairs(found) do
-    if not wanted[group] then
-      redis.call('XGROUP', 'DESTROY', KEYS[lane], group)
-      redis.call('DEL', KEYS[4] .. 'retry:' .. group, KEYS[4] .. 'delayed:' .. group,
-        KEYS[4] .. 'gate:' .. group, KEYS[4] .. 'beats:' .. group, KEYS[4] .. 'closed:' .. group)
-      changes = changes + 1
     end
   end
 end
-for _, branch in ipairs(branches) do
+for _, branch in ipairs(wanted) do
   local retry = KEYS[4] .. 'retry:' .. branch
-  if not groups_of(retry)[branch] then
-    redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', 0)
-    changes = changes + 1
-    made[#made + 1] = branch
+  local groups, added, length = groups_of(retry)
+  if not groups[1] then
+    local was_there = redis.call('HEXISTS', KEYS[5], settled_field(1, branch)) == 1 and not made[branch]
+    redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', added - length)
+    note_made(branch, was_there)
   end
 end
-return {changes, made}
+
+-- A branch that is no more leaves only its dead letters.
+for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
+  local branch = string.match(field, '^settled:%d:(.*)$')
+  if branch and not starts[branch] then gone[branch] = true end
+end
+for branch in pairs(gone) do
+  for _, key in ipairs(redis.call('HKEYS', KEYS[4] .. 'blocked:' .. branch)) do
+    redis.call('DEL', KEYS[4] .. 'parked:' .. branch .. ':' .. key)
+  end
+  for _, name in ipairs({'retry', 'delayed', 'gate', 'beats', 'closed', 'owner', 'blocked', 'rate'}) do
+    redis.call('DEL', KEYS[4] .. name .. ':' .. branch)
+  end
+  for lane = 1, 3 do redis.call('HDEL', KEYS[5], settled_field(lane, branch)) end
+  redis.call('HDEL', KEYS[4] .. 'stats', 'parked:' .. branch)
+end
+
+local function names(set)
+  local out = {}
+  for _, branch in ipairs(wanted) do if set[branch] then out[#out + 1] = branch end end
+  return out
+end
+return {changes, names(made), names(healed), uncounted}

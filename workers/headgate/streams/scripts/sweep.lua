@@ -1,47 +1,154 @@
 #!lua flags=allow-oom
--- Housekeeping of one partition: emits joins whose time is up, and trims what every branch has settled.
--- KEYS  1-3 the lanes   4 stats   5 joins   6 joined   7 join prefix   8 settings
--- ARGV  1 joins to emit at most, then the joined branches
--- Gives the number of joins emitted and of entries trimmed
---@include join.lua
+-- Trims one partition: what every branch has settled and is older than it is kept, then what exceeds the hard caps.
+-- What a hard cap takes from a branch that had not settled it is counted by branch: never silent.
+-- After a trim past a group's position Redis 7.0 reports a wrong lag for good; its counter is set right here.
+-- KEYS  1-3 the lanes   4 settings   5 stats   6 tag prefix, ending in ':'
+-- ARGV  1 dead letters of a branch that are kept at most
+-- Gives entries trimmed, {branch, events lost ...}, {branch, dead letters dropped ...}
+--@include ids.lua
+--@include groups.lua
+local COUNTED, ACKED, PENDING = 10000, 1000, 100000
+local TRIMMED = 100000 -- at once; a hundred thousand take the server under 10 ms
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local keys = {stats = KEYS[4], joins = KEYS[5], joined = KEYS[6]}
-local wanted = {}
-for i = 2, #ARGV do wanted[i - 1] = ARGV[i] end
+local branches, partitions, retention =
+  unpack(redis.call('HMGET', KEYS[4], 'branches', 'partitions', 'retention'))
+local keep, max_age, max_events = 0, nil, nil
+if retention then
+  local kept, age, events = string.match(retention, '^(%d+):(%d+):(%d+)$')
+  keep, max_age, max_events = tonumber(kept), tonumber(age), math.ceil(tonumber(events) / tonumber(partitions))
+end
+local trimmed, lost = 0, {}
 
-local emitted = 0
-if #wanted > 0 then
-  for _, id in ipairs(redis.call('ZRANGE', KEYS[5], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])) do
-    emit(keys, KEYS[7], id, now, wanted)
-    redis.call('HSET', KEYS[7] .. id, '#late', 1)
-    redis.call('PEXPIRE', KEYS[7] .. id, LATE_KEPT_MS)
-    emitted = emitted + 1
+-- What a branch has settled, and where a group that is lost starts again: before the oldest it still has to settle.
+local function note_position(lane, group, position)
+  local field = 'settled:' .. lane .. ':' .. group
+  if redis.call('HGET', KEYS[4], field) ~= position then redis.call('HSET', KEYS[4], field, position) end
+end
+
+-- A group whose place is before the first entry has all of them to read, which needs no counting.
+local function repair(stream, group, first, length, added)
+  if first and not before(group.last, first) then return end
+  group.lag = length
+  if group.read ~= added - length then
+    redis.call('XGROUP', 'SETID', stream, group.name, group.last, 'ENTRIESREAD', added - length)
   end
 end
 
-local function before(a, b) -- stream ids in order: milliseconds, then sequence
-  local am, as = string.match(a, '^(%d+)-(%d+)$')
-  local bm, bs = string.match(b, '^(%d+)-(%d+)$')
-  am, bm = tonumber(am), tonumber(bm)
-  return am < bm or (am == bm and tonumber(as) < tonumber(bs))
+local function lose(branch, events)
+  if events > 0 then
+    lost[branch] = (lost[branch] or 0) + events
+    redis.call('HINCRBY', KEYS[5], 'unread_trimmed:' .. branch, events)
+  end
 end
 
-local branches, trimmed = tonumber(redis.call('HGET', KEYS[8], 'branches')), 0
+-- What a dead consumer holds of entries that are gone can be claimed by nobody; a live one settles it by itself.
+local function ack_gone(stream, group, first)
+  if group.pending == 0 or (first and not before(group.oldest, first)) then return end
+  local gone = redis.call('XPENDING', stream, group.name, '-', first and '(' .. first or '+', ACKED)
+  for _, held in ipairs(gone) do
+    if not redis.call('ZSCORE', KEYS[6] .. 'beats:' .. group.name, held[2]) then
+      redis.call('XACK', stream, group.name, held[1])
+    end
+  end
+end
+
+-- What was trimmed was before this id: further back a replay cannot go.
+local function note_trimmed(lane, bound) redis.call('HSET', KEYS[4], 'trimmed:' .. lane, bound) end
+
+-- Exact, so that the caps are what they say; where there is too much for one sweep the next goes on.
+local function trim_to(stream, strategy, bound)
+  local taken = redis.call('XTRIM', stream, strategy, '~', bound, 'LIMIT', TRIMMED)
+  if taken > TRIMMED / 2 then return taken end
+  return taken + redis.call('XTRIM', stream, strategy, '=', bound)
+end
+
+local function is_over(stream, first, aged)
+  return before(first, aged) or redis.call('XLEN', stream) > max_events
+end
+
+-- Each branch's place before a hard trim: what it has not read, and whether that is known.
+local function places(stream, lane, groups)
+  local found = {}
+  for _, group in ipairs(groups) do
+    local unread = group.lag
+    if not unread then unread = #redis.call('XRANGE', stream, '(' .. group.last, '+', 'COUNT', COUNTED) end
+    found[group.name] = {last = group.last, unread = unread, is_known = group.lag or unread < COUNTED, has_group = true}
+  end
+  -- A branch whose group is lost will go on where it had settled everything before.
+  for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
+    local of, branch = string.match(field, '^settled:(%d):(.*)$')
+    if tonumber(of) == lane and not found[branch] then
+      found[branch] = {last = redis.call('HGET', KEYS[4], field)}
+    end
+  end
+  return found
+end
+
+-- Takes what is too old and what is too much, and counts for each branch what it had not settled of it.
+local function trim_hard(stream, lane, groups, first, last)
+  local aged = string.format('%d-0', math.max(0, now - max_age))
+  if not is_over(stream, first, aged) then return first end
+  local open = places(stream, lane, groups)
+  local old = trim_to(stream, 'MINID', aged)
+  local many = trim_to(stream, 'MAXLEN', max_events)
+  local length, kept_from = redis.call('XLEN', stream), first_of(stream)
+  trimmed = trimmed + old + many
+  note_trimmed(lane, many == 0 and aged or kept_from or last)
+  for branch, place in pairs(open) do
+    if not kept_from or before(place.last, kept_from) then
+      -- Where a branch's place is not known, what was taken is more than it lost, never less.
+      lose(branch, place.is_known and place.unread - length or old + many)
+    end
+    if place.has_group then
+      lose(branch, #redis.call('XPENDING', stream, branch, first, kept_from and '(' .. kept_from or '+', PENDING))
+    end
+  end
+  return kept_from
+end
+
 for lane = 1, 3 do
-  if redis.call('EXISTS', KEYS[lane]) == 1 then
-    local groups, cut = redis.call('XINFO', 'GROUPS', KEYS[lane]), nil
-    for _, info in ipairs(groups) do
-      local settled
-      for i = 1, #info, 2 do if info[i] == 'last-delivered-id' then settled = info[i + 1] end end
-      local pending = redis.call('XPENDING', KEYS[lane], info[2])
-      if pending[1] > 0 then settled = pending[2] end
-      if not cut or before(settled, cut) then cut = settled end
-    end
-    -- A branch without its group here has read nothing: trimming would lose its events.
-    if cut and branches and #groups >= branches then
-      trimmed = trimmed + redis.call('XTRIM', KEYS[lane], 'MINID', '~', cut)
+  local stream = KEYS[lane]
+  local groups, added, length, last, first = groups_of(stream)
+  local cut = keep > 0 and string.format('%d-0', math.max(0, now - keep)) or nil
+  for _, group in ipairs(groups) do
+    repair(stream, group, first, length, added)
+    local settled = group.oldest or group.last
+    if not cut or before(settled, cut) then cut = settled end
+  end
+  -- A branch without its group here has read nothing: trimming would lose its events.
+  if branches and #groups > 0 and #groups >= tonumber(branches) then
+    local settled = redis.call('XTRIM', stream, 'MINID', '~', cut, 'LIMIT', TRIMMED)
+    trimmed = trimmed + settled
+    if settled > 0 then
+      note_trimmed(lane, cut)
+      first = first_of(stream)
     end
   end
+  if max_age and first then first = trim_hard(stream, lane, groups, first, last) end
+  for _, group in ipairs(groups) do
+    repair(stream, group, first, redis.call('XLEN', stream), added)
+    ack_gone(stream, group, first)
+    if branches then note_position(lane, group.name, group.oldest and id_before(group.oldest) or group.last) end
+  end
 end
-return {emitted, trimmed}
+
+local function flat(counts)
+  local out = {}
+  for name, count in pairs(counts) do
+    out[#out + 1] = name
+    out[#out + 1] = count
+  end
+  return out
+end
+
+local dropped = {}
+for _, group in ipairs(redis.call('EXISTS', KEYS[2]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[2]) or {}) do
+  local branch = member(group, 'name')
+  local count = redis.call('XTRIM', KEYS[6] .. 'dead:' .. branch, 'MAXLEN', '=', ARGV[1])
+  if count > 0 then
+    dropped[branch] = count
+    redis.call('HINCRBY', KEYS[5], 'dead_dropped:' .. branch, count)
+  end
+end
+return {trimmed, flat(lost), flat(dropped)}
