@@ -88,8 +88,7 @@ class _Run:
         self._publisher: SamplePublisher | None = None
         if options.publish is not None:
             events = sample_events(manifest, options.publish)
-            window = manifest.pipeline.spec.source.dedupe_window_seconds
-            self._publisher = SamplePublisher(server, manifest.pipeline.keys, events, options.rate, window)
+            self._publisher = SamplePublisher(server, manifest.pipeline.keys, events, options.rate)
         self._started = time.monotonic()
         self._seconds = 0.0
         self._interrupted = asyncio.Event()

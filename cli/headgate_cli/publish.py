@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from headgate.event import NewEvent
 
+    _Placed = tuple[str, NewEvent]
+
 BATCH = 500
 
 
@@ -42,7 +44,8 @@ def publish_command(
     """Publish events into a pipeline.
 
     Prints a line of JSON for each: id, partition, entry, duplicate. An id published again within the pipeline's
-    dedupe window adds nothing.
+    dedupe window adds nothing. An event that does not conform to the source's schema ends it with 2: neither that
+    event nor those after it are published, and of those before it those that were printed are.
 
     \b
     Examples:
@@ -55,23 +58,28 @@ def publish_command(
         raise CommandError("give either --data or --file", Exit.INVALID)
     if data is not None:
         one = NewEvent(data=_decode(data, "--data"), id=event_id, key=key, type=event_type, lane=lane)
-        events: Iterator[NewEvent] = iter([one])
+        events: Iterator[_Placed] = iter([("--data", one)])
     else:
         assert file is not None  # noqa: S101 - the check above says so
         events = _from_file(file, lane)
     run_async(_publish(redis_url, pipeline, events))
 
 
-async def _publish(redis_url: str, name: str, events: Iterator[NewEvent]) -> None:
+async def _publish(redis_url: str, name: str, events: Iterator[_Placed]) -> None:
     import itertools  # noqa: PLC0415
 
-    from headgate.streams import Publisher  # noqa: PLC0415
+    from headgate.streams import Publisher, RefusedEventError  # noqa: PLC0415
 
     async with connect(redis_url) as server:
         namespace, _, pipeline = name.rpartition("/")
         publisher = await Publisher.open(server, namespace or "default", pipeline)
         while batch := list(itertools.islice(events, BATCH)):
-            for receipt in await publisher.publish(batch):
+            try:
+                receipts = await publisher.publish([event for _, event in batch])
+            except RefusedEventError as error:
+                where, _ = batch[error.place]
+                raise CommandError(f"{where}: {error.reason}", Exit.INVALID) from error
+            for receipt in receipts:
                 said = {
                     "id": receipt.id,
                     "partition": receipt.partition,
@@ -81,7 +89,8 @@ async def _publish(redis_url: str, name: str, events: Iterator[NewEvent]) -> Non
                 typer.echo(json.dumps(said))
 
 
-def _from_file(file: Path, lane: Lane) -> Iterator[NewEvent]:
+def _from_file(file: Path, lane: Lane) -> Iterator[_Placed]:
+    """Each event with the place it stands at."""
     from headgate_cli.samples import as_event  # noqa: PLC0415
 
     try:
@@ -92,7 +101,8 @@ def _from_file(file: Path, lane: Lane) -> Iterator[NewEvent]:
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield as_event(_decode(line, f"{file}:{number}"), f"{file}:{number}", lane)
+                    where = f"{file}:{number}"
+                    yield where, as_event(_decode(line, where), where, lane)
         except UnicodeDecodeError as error:
             raise CommandError(f"{file}: is not UTF-8: {error}", Exit.INVALID) from error
 

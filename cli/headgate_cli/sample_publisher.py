@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from headgate.streams import Publisher
+from headgate.streams import Publisher, RefusedEventError
+from headgate_cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +30,9 @@ class SamplePublisher:
         keys: PipelineKeys,
         events: Iterator[NewEvent],
         rate: float | None,
-        dedupe_window_seconds: float,
     ) -> None:
-        self._publisher = Publisher(server, keys, dedupe_window_seconds)
+        self._server = server
+        self._keys = keys
         self._events = events
         self._rate = rate
         self._ready: queue.Queue[NewEvent | Exception | None] = queue.Queue(AHEAD)
@@ -41,7 +42,12 @@ class SamplePublisher:
         self._made_all = False
 
     async def run(self) -> None:
-        """Publishes all of them; raises what the maker of the events raises, and ServerUnavailableError."""
+        """Publishes all of them, into a pipeline that is there.
+
+        Raises what the maker of the events raises, CommandError for an event that does not conform to the source's
+        schema, ServerUnavailableError.
+        """
+        publisher = await Publisher.open(self._server, self._keys.namespace, self._keys.pipeline)
         threading.Thread(target=self._make, name="sample events", daemon=True).start()
         started, taken = time.monotonic(), 0
         while not self._made_all:
@@ -52,8 +58,13 @@ class SamplePublisher:
             if not batch:
                 await asyncio.sleep(0.01)
                 continue
+            try:
+                receipts = await publisher.publish(batch)
+            except RefusedEventError as error:
+                raise CommandError(
+                    f"sample event {taken + error.place}: {error.reason}", Exit.INVALID
+                ) from error
             taken += len(batch)
-            receipts = await self._publisher.publish(batch)
             self.published += sum(not receipt.duplicate for receipt in receipts)
         self.done = True
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.event import Lane, NewEvent, to_fields
+from headgate.event import InvalidEventError, Lane, NewEvent, to_fields
 from headgate.streams.durability import Replicated, ReplicatedCalls
 from headgate.streams.errors import (
     NotProvisionedError,
@@ -22,10 +22,12 @@ from headgate.streams.keys import PipelineKeys
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
 from headgate.streams.settings import FIELDS, SourceSettings
+from headgate.tracing import current_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headgate.schema import Schema
 
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
@@ -39,6 +41,18 @@ class Receipt(msgspec.Struct, frozen=True):
     partition: int
     entry: str
     duplicate: bool
+
+
+class RefusedEventError(InvalidEventError):
+    """An event to publish does not conform to the source's schema: says which, where and why.
+
+    Nothing of what was to be published with it was. `place` is its place among them, `reason` what is wrong.
+    """
+
+    def __init__(self, place: int, event_id: str | None, reason: str) -> None:
+        super().__init__(f"event {place}{f' (id {event_id!r})' if event_id else ''}: {reason}")
+        self.place = place
+        self.reason = reason
 
 
 class NotReplicatedError(StreamsError):
@@ -88,36 +102,50 @@ class Publisher:
         *,
         durability: Replicated | None = None,
         retry_seconds: float = 10,
+        schema: Schema | None = None,
     ) -> None:
         self._server = server
         self._keys = keys
         self._window_ms = int(dedupe_window_seconds * 1000)
         self._clock = clock
         self._durability = durability
+        self._schema = schema
         self._replicated = None if durability is None else ReplicatedCalls(server, durability)
         self._retry_seconds = retry_seconds if self._window_ms else 0.0
 
     @classmethod
     async def open(cls, server: Server, namespace: str, pipeline: str) -> Publisher:
-        """A publisher with the partitions, dedupe window and durability that the pipeline's manifest says.
+        """A publisher with the partitions, dedupe window, durability and schema that the pipeline's manifest says.
 
-        Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError.
+        Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError, SchemaError.
         """
         keys, settings = await find_pipeline(server, namespace, pipeline)
         durability = Replicated(settings.replicas, settings.wait_seconds) if settings.replicas else None
-        return cls(server, keys, settings.dedupe_window_seconds, durability=durability)
+        schema: Schema | None = None
+        if settings.schema is not None:
+            from headgate.schema import compile_schema  # noqa: PLC0415 - a source without one does not pay
+
+            schema = compile_schema(settings.schema)
+        window = settings.dedupe_window_seconds
+        return cls(server, keys, window, durability=durability, schema=schema)
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Publishes events, in order within a partition; gives a receipt for each, in the order given.
 
-        Raises TypeError when an event's data is nothing JSON can carry (then nothing is published),
-        ServerUnavailableError when the server cannot be reached (then some may be), NotReplicatedError.
+        An event without a traceparent gets that of the current OpenTelemetry span, if there is one.
+
+        Raises TypeError when an event's data is nothing JSON can carry and RefusedEventError when it does not conform
+        to the source's schema (then nothing is published), ServerUnavailableError when the server cannot be reached
+        (then some may be), NotReplicatedError.
         """
         now_ms = int(self._clock() * 1000)
+        traceparent = current_traceparent()
         by_partition: dict[int, list[tuple[int, str, list[Any]]]] = {}
         for place, event in enumerate(events):
             event_id = event.id or uuid.uuid4().hex
-            fields = to_fields(event, event_id, now_ms)
+            fields = to_fields(event, event_id, now_ms, traceparent)
+            if self._schema is not None:
+                _check(self._schema, place, event, fields[1])
             number = self._keys.partition_of(event.key if event.key is not None else event_id)
             part = [_LANE_NUMBER[event.lane], event_id, len(fields), *fields]
             by_partition.setdefault(number, []).append((place, event_id, part))
@@ -173,6 +201,14 @@ class Publisher:
             return [(reply, 0) for reply in await self._server.run_all(calls)]
         except ServerUnavailableError as error:
             return [(error, 0)] * len(calls)
+
+
+def _check(schema: Schema, place: int, event: NewEvent, body: bytes) -> None:
+    """Checks what workers will read, which is not always what it was made of: a date is a string by then."""
+    try:
+        schema.check(msgspec.json.decode(body))
+    except InvalidEventError as error:
+        raise RefusedEventError(place, event.id, str(error)) from error
 
 
 def _may_come_back(reply: Any) -> bool:
