@@ -34,6 +34,18 @@ local function judge(join, found)
   return enough or results + open < join.needed, enough, all_in, skipped == #join.wanted
 end
 
+-- What `judge` looks at: a join of thousands of parts is looked at as often, and must not be read whole each time.
+local function peek(join, hash)
+  local names, found = {'#parts'}, {}
+  for _, branch in ipairs(join.wanted) do
+    names[#names + 1] = branch
+    names[#names + 1] = '#in:' .. branch
+    names[#names + 1] = '#bad:' .. branch
+  end
+  for i, value in ipairs(redis.call('HMGET', hash, unpack(names))) do found[names[i]] = value or nil end
+  return found
+end
+
 local function load(hash)
   local stored, found = redis.call('HGETALL', hash), {}
   for i = 1, #stored, 2 do found[stored[i]] = stored[i + 1] end
@@ -116,7 +128,7 @@ local function gather(join, root, branch, id, outcome, kids, published, now)
   if kids > 0 then redis.call('HINCRBY', hash, '#parts', kids) end
   if is_late then
     redis.call('HINCRBY', join.stats, 'late', 1)
-    local _, _, all_in = judge(join, load(hash))
+    local _, _, all_in = judge(join, peek(join, hash))
     if all_in then redis.call('DEL', hash) end
     return
   end
@@ -129,9 +141,9 @@ local function gather(join, root, branch, id, outcome, kids, published, now)
       if redis.call('HEXISTS', hash, each) == 0 then return end
     end
   end
-  local found = load(hash)
-  local decided, whole, all_in, is_skipped = judge(join, found)
+  local decided, whole, all_in, is_skipped = judge(join, peek(join, hash))
   if not decided then return end
+  local found = load(hash)
   -- Nobody wanted the event: there is nothing to tell of it.
   if is_skipped then redis.call('ZREM', join.joins, root) else emit(join, root, found, whole, now) end
   if all_in then redis.call('DEL', hash) else leave_late(join, root, found) end
