@@ -9,10 +9,14 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from headgate.contract import JoinContract
+from headgate import count, emit, put, split
+from headgate.contract import JoinContract, Ordering
 from headgate.event import Lane, NewEvent
+from headgate.relay import Relay
 from headgate.streams import Gate, PipelineKeys, Server, retire, set_gate, sweep
+from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.script import ALL
+from headgate.worker.composer import Composer
 from streams.desk import dead, desk, done, retried, take
 
 if TYPE_CHECKING:
@@ -25,7 +29,17 @@ JOIN = JoinContract(branches=("a", "b"))
 def every_key(partition: PartitionKeys) -> list[str]:
     of_branches = [
         name(branch)
-        for name in (partition.retry, partition.delayed, partition.dead, partition.gate, partition.beats)
+        for name in (
+            partition.retry,
+            partition.delayed,
+            partition.dead,
+            partition.gate,
+            partition.beats,
+            partition.closed,
+            partition.owner,
+            partition.blocked,
+            partition.rate,
+        )
         for branch in ("a", "other-branch")
     ]
     of_ids = [name(each) for name in (partition.dedupe, partition.join) for each in ("", "i", "{odd}", "a:b")]
@@ -37,6 +51,12 @@ def every_key(partition: PartitionKeys) -> list[str]:
         partition.joins,
         partition.joined,
         partition.settings,
+        partition.timed_out,
+        partition.counts,
+        partition.values,
+        partition.outbox,
+        partition.relayed,
+        *(partition.parked("a", key) for key in ("", "k", "{odd}")),
     ]
 
 
@@ -68,20 +88,29 @@ def test_every_script_has_the_shebang_that_lets_the_server_check_its_keys() -> N
 
 def test_only_publishing_is_refused_by_a_full_server() -> None:
     refused = {script.name for script in ALL if "flags=" not in script.text.split("\n")[0]}
-    assert refused == {"publish.lua"}
+    assert refused == {"publish.lua", "deliver.lua"}
 
 
 async def test_everything_that_is_ever_written_lies_on_its_partitions_slot(cluster_url: str) -> None:
     server = Server.connect(cluster_url)
     async with desk(server, ("a", "b"), partitions=4, join=JOIN) as canal:
-        await canal.publish(*(NewEvent(data=n, id=f"e{n}", lane=list(Lane)[n % 3]) for n in range(60)))
+        await canal.publish(
+            *(NewEvent(data=n, id=f"e{n}", key=f"k{n % 8}", lane=list(Lane)[n % 3]) for n in range(60))
+        )
         await set_gate(server, canal.keys, "b", Gate(frozenset({Lane.LOW})), 60)
         for partition in range(4):
             consumer = await canal.consumer("w1.x", partition=partition)
             deliveries = await take(consumer)
             kinds = (done, retried, dead)
-            await consumer.settle([kinds[place % 3](each) for place, each in enumerate(deliveries)])
+            await consumer.settle([kinds[place % 3](each) for place, each in enumerate(deliveries[1:])])
+            effects = [count("n"), put("k", 1), emit(NewEvent(data=1)), split([NewEvent(data=2)])]
+            effects += [emit(NewEvent(data=1, key=f"k{n}")) for n in range(8)]
+            await consumer.settle([Composer(canal.contract()).done(deliveries[0], effects)])
             await consumer.beat(10)
+            ordered = await canal.consumer("w2.x", "b", partition, ordering=Ordering.KEY)
+            keyed = [each for each in await take(ordered) if each.event.key]
+            await ordered.settle([retried(keyed[0]), *(Outcome(each, Kind.PARK) for each in keyed[1:])])
+        await Relay(server, canal.keys).run()
         await sweep(server, canal.keys, JOIN)
         await retire(server, canal.keys, "a", "w1")
         slots = {partition.number: key_slot(partition.stats.encode()) for partition in canal.keys.all}
