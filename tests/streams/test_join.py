@@ -1,15 +1,18 @@
-"""join.lua, in settle.lua and sweep.lua: one record for each event."""
+"""join.lua, in settle.lua: one record for each event."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from headgate.contract import JoinContract
 from headgate.event import NewEvent
 from headgate.join import read_records
-from headgate.streams import Server, sweep
-from streams.desk import Desk, dead, desk, done, eventually, retried, take
+from streams.desk import Desk, dead, desk, done, retried, take
+
+if TYPE_CHECKING:
+    from headgate.streams import Server
 
 BOTH = JoinContract(branches=("a", "b"), timeout_seconds=600)
-AT_ONCE = JoinContract(branches=("a", "b"), timeout_seconds=0)
 
 
 async def settle_one(canal: Desk, branch: str, outcome, *args) -> int:
@@ -113,59 +116,3 @@ async def test_the_outcome_of_a_branch_that_left_the_join_does_not_make_the_reco
         assert (await canal.measured()).open_joins == 0
     assert record.complete
     assert record.results == {"b": 2, "c": 3}
-
-
-async def test_a_join_out_of_time_says_what_is_missing_and_the_late_outcome_is_counted_and_dropped(
-    server: Server,
-) -> None:
-    async with desk(server, ("a", "b"), join=AT_ONCE) as canal:
-        await canal.publish(NewEvent(data=1, id="i"))
-        await settle_one(canal, "a", done, b"1")
-        assert (await sweep(server, canal.keys, AT_ONCE)).joins == 1
-        (record,) = await read_records(server, canal.keys)
-        assert not record.complete
-        assert (record.results, record.failed, record.missing) == ({"a": 1}, {}, ("b",))
-        assert (await sweep(server, canal.keys, AT_ONCE)).joins == 0
-        assert await settle_one(canal, "b", done, b"2") == 1
-        figures = await canal.measured()
-        assert (figures.partial, figures.joined, figures.late, figures.open_joins) == (1, 0, 1, 0)
-        assert (await sweep(server, canal.keys, AT_ONCE)).joins == 0
-        assert await read_records(server, canal.keys) == [record]
-
-
-async def test_a_join_in_time_is_left_alone_by_the_sweep(server: Server) -> None:
-    async with desk(server, ("a", "b"), join=BOTH) as canal:
-        await canal.publish(1)
-        await settle_one(canal, "a", done)
-        await sweep(server, canal.keys, BOTH)  # notes where each branch is, for groups that get lost
-        before = await canal.snapshot()
-        assert (await sweep(server, canal.keys, BOTH)).joins == 0
-        assert await canal.snapshot() == before
-
-
-async def test_the_time_out_counts_from_the_first_outcome(server: Server) -> None:
-    soon = JoinContract(branches=("a", "b"), timeout_seconds=1)
-    async with desk(server, ("a", "b"), join=soon) as canal:
-        await canal.publish(1)
-        assert (await sweep(server, canal.keys, soon)).joins == 0
-        await settle_one(canal, "b", done)
-        joins = canal.keys.partition(0).joins
-        _, deadline_ms = await canal.command(joins, "ZRANGE", joins, 0, -1, "WITHSCORES")
-        assert 0 < int(deadline_ms) - (await canal.measured()).now_ms <= 1000
-
-        async def swept() -> bool:
-            return (await sweep(server, canal.keys, soon)).joins == 1
-
-        await eventually(swept, "the join's end")
-        (record,) = await read_records(server, canal.keys)
-    assert record.missing == ("a",)
-    assert record.joined_ms >= int(deadline_ms)
-
-
-async def test_more_joins_out_of_time_than_one_sweep_takes_are_taken_by_the_next(server: Server) -> None:
-    async with desk(server, ("a", "b"), join=AT_ONCE) as canal:
-        await canal.publish(*range(150))
-        consumer = await canal.consumer()
-        await consumer.settle([done(each) for each in await take(consumer, 150)])
-        emitted = [(await sweep(server, canal.keys, AT_ONCE)).joins for _ in range(3)]
-    assert emitted == [100, 50, 0]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from headgate import result, split
-from headgate.contract import Complete, JoinContract, OnTimeout
+from headgate.contract import Complete, JoinContract
 from headgate.event import NewEvent
 from headgate.join import read_records
 from headgate.relay import Relay
-from headgate.streams import PipelineKeys, Server, ensure_groups, sweep
+from headgate.streams import PipelineKeys, Server, ensure_groups
 from headgate.streams.outcome import Kind, Outcome
 from headgate.worker.composer import Composer
 from streams.desk import Desk, dead, desk, done, take
@@ -203,34 +201,6 @@ async def test_parts_split_by_a_branch_outside_the_join_are_events_of_their_own(
             ("i", {"b": 1}),
             ("p1", {"b": 2}),
         ]
-
-
-@pytest.mark.parametrize("on_timeout", OnTimeout)
-async def test_out_of_time_a_join_is_a_partial_record_or_a_dead_letter_as_the_manifest_says(
-    server: Server, on_timeout: OnTimeout
-) -> None:
-    join = JoinContract(branches=("a", "b"), timeout_seconds=0, on_timeout=on_timeout)
-    async with desk(server, ("a", "b"), join=join) as canal:
-        table = Table(canal)
-        await canal.publish(NewEvent(data=1, id="i"))
-        await table.split("a", "i", ["p1"], value=1)
-        assert (await sweep(server, canal.keys, join)).joins == 1
-        records = await table.records()
-        name = canal.keys.partition(0).timed_out
-        letters = await server.execute(name, "XRANGE", name, "-", "+")
-        if on_timeout is OnTimeout.EMIT_PARTIAL:
-            assert [(each.results, each.missing) for each in records] == [({"a": 1}, ("a", "b"))]
-            assert letters == []
-        else:
-            assert records == []
-            assert letters[0][1][b"missing:b"] == b"2"
-            assert b"timed out" in letters[0][1][b"error"]
-        for branch, event in (("a", "p1"), ("b", "i"), ("b", "p1")):
-            await table.settle(branch, event, done, b"9")
-        figures = await canal.measured()
-        assert (figures.partial, figures.late, figures.open_joins) == (1, 3, 0)
-        assert await table.records() == records
-        assert await table.joins_left() == []
 
 
 async def test_a_record_goes_on_as_an_event_of_the_output_pipeline_once(server: Server) -> None:
