@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +10,7 @@ import pytest
 from headgate.contract import BranchContract, Ordering, RetryContract
 from headgate.event import NewEvent
 from headgate.streams import Server
-from streams.desk import QUICK, Desk, desk, eventually
+from streams.desk import Desk, desk
 from streams.workers import Effect, workers_in
 
 if TYPE_CHECKING:

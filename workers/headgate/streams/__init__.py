@@ -1,11 +1,12 @@
 """The only code that talks to Redis: keys, scripts, and what each does."""
 
 from headgate.streams.closing import Closed, close_branch, open_branch, read_closed, reopen_if_moved
-from headgate.streams.deadletters import DeadLetter, read_dead_letters
+from headgate.streams.deadletters import DeadLetter, LetterFilter, read_dead_letters
 from headgate.streams.doorbell import Doorbell
 from headgate.streams.durability import Replicated
 from headgate.streams.errors import (
     LeaseLostError,
+    NotOwnerError,
     NotProvisionedError,
     ServerRefusedError,
     ServerUnavailableError,
@@ -22,6 +23,8 @@ from headgate.streams.publisher import (
     RefusedEventError,
     find_pipeline,
 )
+from headgate.streams.redrive import purge, redrive
+from headgate.streams.replay import ReplayPlan, plan_replay, replay
 from headgate.streams.server import Server
 from headgate.streams.settings import BranchStart, SourceSettings
 from headgate.streams.state import read_counts, read_value, read_values
@@ -37,6 +40,8 @@ __all__ = [
     "Gate",
     "LaneMeasurement",
     "LeaseLostError",
+    "LetterFilter",
+    "NotOwnerError",
     "NotProvisionedError",
     "NotReplicatedError",
     "PartitionKeys",
@@ -45,6 +50,7 @@ __all__ = [
     "Publisher",
     "Receipt",
     "RefusedEventError",
+    "ReplayPlan",
     "Replicated",
     "Server",
     "ServerRefusedError",
@@ -57,13 +63,17 @@ __all__ = [
     "find_pipeline",
     "measure",
     "open_branch",
+    "plan_replay",
+    "purge",
     "read_closed",
     "read_counts",
     "read_dead_letters",
     "read_value",
     "read_values",
+    "redrive",
     "remove_pipeline",
     "reopen_if_moved",
+    "replay",
     "retire",
     "set_gate",
     "sweep",
