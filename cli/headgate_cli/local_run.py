@@ -7,17 +7,26 @@ import contextlib
 import signal
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.streams import Server, StreamsError, measure, read_dead_letters
+from headgate.streams import (
+    NotProvisionedError,
+    Server,
+    StreamsError,
+    find_pipeline,
+    measure,
+    read_dead_letters,
+)
 from headgate_cli.display import Summary
-from headgate_cli.embedded import embedded_server
 from headgate_cli.exits import CommandError, Exit
 from headgate_cli.local_metrics import serving_metrics
+from headgate_cli.local_server import connected, server_url
+from headgate_cli.places import places
 from headgate_cli.sample_publisher import SamplePublisher
 from headgate_cli.samples import sample_events
+from headgate_cli.settlement import is_settled, unsettled
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import Pilot
 from headgate_operator.problem import Problem
@@ -25,14 +34,14 @@ from headgate_operator.reconcile import reconcile
 from headgate_operator.substrates.local import LocalSubstrate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator, Mapping
 
     from headgate.streams import PipelineMeasurement
     from headgate_cli.display import Display
     from headgate_cli.manifests import Manifest
+    from headgate_operator.contracts import Place
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
-    from headgate_operator.substrates.local import Failing
 
 LOGS = Path(".headgate", "logs")
 LOOK_SECONDS = 0.05
@@ -49,6 +58,8 @@ class Options:
     timeout: float | None = None
     redis_url: str | None = None
     metrics_port: int | None = None
+    containers: Mapping[str, str] = field(default_factory=dict)
+    """URLs of what stands in for the containers of branches."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +75,36 @@ async def run_locally(manifest: Manifest, options: Options, display: Display) ->
 
     Raises CommandError when it cannot start.
     """
-    with _server_url(options) as url:
+    with places(manifest, options.containers) as found, server_url(options.redis_url) as url:
         try:
-            async with _connected(url) as server:
+            async with connected(url) as server:
                 if options.redis_url is None:
                     display.say(f"server {url} (publish to it from elsewhere with --redis-url)")
-                return await _Run(manifest, options, display, server).run()
+                return await _Run(manifest, options, display, server, found).run()
         except (StreamsError, Problem, ValueError) as error:
             raise CommandError(str(error)) from error
 
 
 class _Run:
-    def __init__(self, manifest: Manifest, options: Options, display: Display, server: Server) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        options: Options,
+        display: Display,
+        server: Server,
+        found: Mapping[str, Place],
+    ) -> None:
         self._document = manifest.document
         self._pipeline = manifest.pipeline
         self._options = options
         self._display = display
         self._server = server
         self._substrate = LocalSubstrate(
-            server, manifest.file.resolve().parent, _logs(), http=options.metrics_port is not None
+            server,
+            manifest.file.resolve().parent,
+            _logs(),
+            http=options.metrics_port is not None,
+            places=found,
         )
         self._pilot = Pilot(lambda _: server, self._substrate)
         self._publisher: SamplePublisher | None = None
@@ -92,9 +114,11 @@ class _Run:
         self._started = time.monotonic()
         self._seconds = 0.0
         self._interrupted = asyncio.Event()
+        self._output_is_here = True
 
     async def run(self) -> Ended:
         await self._reconcile()
+        await self._look_for_output()
         before = await self._measured()
         self._pilot.add(self._pipeline)
         with self._handling_signals(), self._serving_metrics():
@@ -130,6 +154,19 @@ class _Run:
             if problem is not None:
                 raise problem
 
+    async def _look_for_output(self) -> None:
+        """Says where the records stay when the pipeline that they are for is not on this server."""
+        join = self._pipeline.join
+        if join is None or join.output is None:
+            return
+        try:
+            await find_pipeline(self._server, self._pipeline.namespace, join.output)
+        except NotProvisionedError:
+            self._output_is_here = False
+            self._display.say(
+                f"pipeline {join.output} is not on this server: records for it wait in the outbox"
+            )
+
     async def _watch(self, before: PipelineMeasurement, tasks: list[asyncio.Task[None]]) -> Ended:
         """Shows each second's reading until there is a reason to end."""
         next_show, key = 0.0, (self._pipeline.namespace, self._pipeline.name)
@@ -157,18 +194,27 @@ class _Run:
             return None
         if reading is not None and self._settled(before, reading):
             return await self._verdict(before)
-        for failing in self._substrate.failing():
-            if failing.hopeless or failing.failures >= FAILURES_TO_GIVE_UP:
-                return Ended(Exit.WORKERS_FAILED, _why(failing))
+        if stuck := self._stuck(reading):
+            return Ended(Exit.WORKERS_FAILED, stuck)
         limit = self._options.timeout
         if limit is not None and time.monotonic() - self._started >= limit:
             return Ended(Exit.TIMED_OUT, f"not settled within {limit:g} s: {self._unsettled(reading)}")
         return None
 
+    def _stuck(self, reading: PipelineReading | None) -> str:
+        """Why some branch will never settle its events; empty when all may."""
+        for branch in reading.branches.values() if reading is not None else ():
+            if branch.closed is not None:
+                return f"branch {branch.name} is closed: {branch.closed.reason}"
+        for failing in self._substrate.failing():
+            if failing.hopeless or failing.failures >= FAILURES_TO_GIVE_UP:
+                return f"branch {failing.branch}: its workers cannot run: {failing.last_words} (log: {failing.log})"
+        return ""
+
     def _settled(self, before: PipelineMeasurement, reading: PipelineReading) -> bool:
         """Whether this reading shows all that was published as settled, and every join emitted."""
         found = reading.measurement
-        if found is None or found.open_joins or any(b.backlog != 0 for b in found.branches.values()):
+        if found is None or not is_settled(found, outbox_counts=self._output_is_here):
             return False
         publisher = self._publisher
         return publisher is None or (
@@ -190,9 +236,7 @@ class _Run:
         found = reading.measurement if reading is not None else None
         if found is None:
             return "the server cannot be measured"
-        waiting = [f"branch {name}: {b.backlog} events" for name, b in found.branches.items() if b.backlog]
-        if found.open_joins:
-            waiting.append(f"{found.open_joins} joins")
+        waiting = unsettled(found)
         if self._publisher is not None and not self._publisher.done:
             waiting.append("sample events are still being published")
         return ", ".join(waiting) or "not measured since the last was published"
@@ -241,25 +285,6 @@ class _Run:
                 loop.remove_signal_handler(number)
 
 
-@contextlib.contextmanager
-def _server_url(options: Options) -> Iterator[str]:
-    if options.redis_url is not None:
-        yield options.redis_url
-        return
-    with embedded_server() as url:
-        yield url
-
-
-@contextlib.asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[Server]:
-    server = Server.connect(url)
-    try:
-        await server.ping()
-        yield server
-    finally:
-        await server.aclose()
-
-
 def _logs() -> Path:
     """Where workers write: .headgate/logs here, or a folder for temporary files where this one is read-only."""
     try:
@@ -267,7 +292,3 @@ def _logs() -> Path:
     except OSError:
         return Path(tempfile.mkdtemp(prefix="headgate-logs-"))
     return LOGS.resolve()
-
-
-def _why(failing: Failing) -> str:
-    return f"branch {failing.branch}: its workers cannot run: {failing.last_words} (log: {failing.log})"

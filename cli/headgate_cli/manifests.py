@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headgate_cli.exits import CommandError, Exit
@@ -25,6 +25,8 @@ class Manifest:
     pipeline: Pipeline
     sample_events: str | None
     """`module:function` that makes events to try the pipeline with; None when it names none."""
+    secrets: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    """The documents of kind Secret beside it: on this machine nobody else has any."""
 
 
 def read_documents(file: Path) -> list[dict[str, Any]]:
@@ -66,7 +68,8 @@ def mistakes(file: Path, document: dict[str, Any]) -> list[str]:
 
 def load(file: Path, namespace: str | None = None) -> Manifest:
     """The one FanoutPipeline of a file, in `namespace` if given; raises CommandError with every mistake."""
-    documents = [each for each in read_documents(file) if each.get("kind") == "FanoutPipeline"]
+    everything = read_documents(file)
+    documents = [each for each in everything if each.get("kind") == "FanoutPipeline"]
     if len(documents) != 1:
         found = "no FanoutPipeline" if not documents else f"{len(documents)} FanoutPipelines"
         raise CommandError(f"{file}: has {found}: give a file with exactly one", Exit.INVALID)
@@ -80,5 +83,9 @@ def load(file: Path, namespace: str | None = None) -> Manifest:
     metadata = document["metadata"]
     document |= {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
     return Manifest(
-        file, document, load_pipeline(document), (metadata.get("annotations") or {}).get(SAMPLE_EVENTS)
+        file,
+        document,
+        load_pipeline(document),
+        sample_events=(metadata.get("annotations") or {}).get(SAMPLE_EVENTS),
+        secrets=tuple(each for each in everything if each.get("kind") == "Secret"),
     )

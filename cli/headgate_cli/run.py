@@ -48,6 +48,13 @@ def run_command(
             max=65535,
         ),
     ] = None,
+    container: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BRANCH=URL",
+            help="Where the container of a branch listens, which you have started yourself; again for more.",
+        ),
+    ] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Namespace instead of the manifest's.")
     ] = None,
@@ -55,16 +62,18 @@ def run_command(
     """Run a manifest on this machine.
 
     The pilot, gates and join are those of a cluster, workers are processes. Handlers are imported from the manifest's
-    folder. Ctrl-C drains; a second Ctrl-C kills. Workers write their logs to .headgate/logs.
+    folder; signing keys are taken from Secrets in the manifest's file. Ctrl-C drains; a second Ctrl-C kills. Workers
+    write their logs to .headgate/logs.
 
     \b
     Examples:
       headgate run pipeline.yaml
       headgate run pipeline.yaml --publish 30 --until-settled
       headgate run pipeline.yaml --publish 1000 --rate 50 --json --redis-url redis://localhost
+      headgate run pipeline.yaml --container resize=http://127.0.0.1:8080
 
     Exits 0; 2 when the manifest or an option is wrong. With --until-settled: 3 when events were dead-lettered, 4 on
-    time-out, 5 when workers cannot run, 130 when interrupted.
+    time-out, 5 when workers cannot run or a branch closed, 130 when interrupted.
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     if timeout is not None and not until_settled:
         raise CommandError("--timeout: only with --until-settled", Exit.INVALID)
@@ -73,9 +82,12 @@ def run_command(
     from headgate_cli import display  # noqa: PLC0415
     from headgate_cli.local_run import Options, run_locally  # noqa: PLC0415
     from headgate_cli.manifests import load  # noqa: PLC0415
+    from headgate_cli.places import given_containers  # noqa: PLC0415
 
     manifest = load(file, namespace)
-    options = Options(publish, rate, until_settled, timeout, redis_url, metrics_port)
+    options = Options(
+        publish, rate, until_settled, timeout, redis_url, metrics_port, given_containers(container or ())
+    )
     with display.choose(json_lines=json_lines) as shown:
         ended = asyncio.run(run_locally(manifest, options, shown))
     if ended.code:

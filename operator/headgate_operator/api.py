@@ -33,6 +33,7 @@ from headgate_operator._api_branch import (
     ScaleSpec,
 )
 from headgate_operator._api_handler import (
+    URL_PATTERN,
     CircuitBreakerSpec,
     ContainerHandler,
     HandlerSpec,
@@ -65,6 +66,7 @@ __all__ = [
     "KIND",
     "PLURAL",
     "SINGULAR",
+    "URL_PATTERN",
     "VERSION",
     "BackpressureSpec",
     "BatchSpec",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.streams import retire
+from headgate_operator.contracts import NOWHERE
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from headgate.contract import BranchContract
     from headgate.streams import PipelineKeys, Server
+    from headgate_operator.contracts import Place
     from headgate_operator.pipeline import Pipeline
 
 # -P: handlers come from the manifest's folder, not from wherever the command was called.
@@ -80,14 +82,24 @@ class Failing:
 class LocalSubstrate:
     """Worker processes that use `server`, find handlers in `folder` and write to `<branch>-<n>.log` in `logs`.
 
-    With `http` each worker serves its metrics on a free port of this machine; `addresses` says which.
+    With `http` each worker serves its metrics on a free port of this machine; `addresses` says which. `places` says by
+    branch what its workers find here and no manifest can say.
     """
 
-    def __init__(self, server: Server, folder: Path, logs: Path, *, http: bool = False) -> None:
+    def __init__(
+        self,
+        server: Server,
+        folder: Path,
+        logs: Path,
+        *,
+        http: bool = False,
+        places: Mapping[str, Place] | None = None,
+    ) -> None:
         self._server = server
         self._folder = folder
         self._logs = logs
         self._http = http
+        self._places = places or {}
         self._contracts: dict[tuple[PipelineKeys, str], BranchContract] = {}
         self._slots: list[_Slot] = []
         self._lifeline, self._held_open = os.pipe()
@@ -95,7 +107,10 @@ class LocalSubstrate:
     async def apply(self, pipeline: Pipeline) -> int:
         """Workers of a branch that changed are replaced, those of a branch that is gone are stopped."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        wanted = {(pipeline.keys, name): pipeline.contract(name) for name in pipeline.branch_names}
+        wanted = {
+            (pipeline.keys, name): pipeline.contract(name, self._places.get(name, NOWHERE))
+            for name in pipeline.branch_names
+        }
         known = {key: old for key, old in self._contracts.items() if _is_of(key[0], pipeline)}
         changed = [key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)]
         for key in changed:
