@@ -13,12 +13,17 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import structlog
+
 from headgate.errors import PermanentError, RetryLaterError, TargetGoneError
 from headgate.event import InvalidEventError
+from headgate.handlers import link
 from headgate.handlers.base import HandlerCrashedError, RemoteError
+from headgate.logs import configure_logging, handled_event
+from headgate.tracing import current_traceparent, handled_under
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    import socket
     from multiprocessing.process import BaseProcess
 
     from headgate.event import Event
@@ -56,10 +61,17 @@ class Child:
     """The process; made ready (its module imported) on its first call."""
 
     def __init__(self, path: str) -> None:
-        self._link, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(path, theirs), daemon=True)
+        self._link = link.Link()
+        bound = structlog.contextvars.get_contextvars()
+        self._process = _CONTEXT.Process(target=_serve, args=(path, self._link.theirs, bound), daemon=True)
         self._process.start()
-        theirs.close()
+        self._link.theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process.pid is not None  # noqa: S101 - it was started
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -72,23 +84,14 @@ class Child:
         Raises what the function raised (RemoteError for what is no error of ours), HandlerCrashedError when the
         process died. A batch's result may be a list with exceptions in it.
         """
-        loop = asyncio.get_running_loop()
-        readable: asyncio.Future[None] = loop.create_future()
-        descriptor = self._link.fileno()
-        loop.add_reader(descriptor, _resolve, readable)
         try:
-            try:
-                self._link.send(work)
-                await readable
-            finally:
-                # Before the descriptor is closed: another thread may open one of the same number at once.
-                loop.remove_reader(descriptor)
-            answer = self._link.recv()
+            await self._link.send((work, current_traceparent()))
+            answer = await self._link.receive()
         except asyncio.CancelledError:
             self.kill()
             raise
         except (EOFError, OSError) as error:
-            self._process.join(1)
+            await asyncio.to_thread(self._process.join, 1)
             code = self._process.exitcode
             how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
             self.kill()
@@ -112,18 +115,16 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-def _resolve(readable: asyncio.Future[None]) -> None:
-    if not readable.done():
-        readable.set_result(None)
-
-
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
-def _serve(path: str, link: Connection) -> None:
-    """The child's whole life: an event or a batch in, an outcome out, until the parent is gone."""
+def _serve(path: str, end: socket.socket, bound: dict[str, Any]) -> None:
+    """The child's whole life: an event or a batch in, an outcome out, until the parent is gone.
+
+    Its logs are as the worker's, with the same words `bound`.
+    """
     from headgate.handlers.python import load_function  # noqa: PLC0415 - in the child, and against an import cycle
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -131,12 +132,16 @@ def _serve(path: str, link: Connection) -> None:
     if parent is not None:
         # A parent that was killed leaves a pipe that other children may hold open: watch the parent itself.
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if bound:
+        configure_logging(**bound)
     function = load_function(path)
     while True:
         try:
-            work = link.recv()
+            work, traceparent = link.receive(end)
         except EOFError:
             return
+        handled_event.set(None if isinstance(work, list) else work)
+        handled_under.set(traceparent)
         try:
             answer = function(work)
             if isinstance(work, list) and isinstance(answer, list):
@@ -144,9 +149,8 @@ def _serve(path: str, link: Connection) -> None:
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
             answer = _Failure.of(error)
         try:
-            link.send(answer)
+            link.send(end, answer)
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
             # No retry mends it, and what cannot be passed on is no JSON either.
-            link.send(
-                _Failure("permanent", f"the handler's result cannot be passed between processes: {error!r}")
-            )
+            told = f"the handler's result cannot be passed between processes: {error!r}"
+            link.send(end, _Failure("permanent", told))

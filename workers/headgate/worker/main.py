@@ -11,9 +11,9 @@ import uvloop
 
 from headgate.handlers import HandlerLoadError, load_handler
 from headgate.handlers.traced import traced
+from headgate.logs import configure_logging
 from headgate.streams.server import Server
 from headgate.worker.http import serve
-from headgate.worker.logs import configure_logging
 from headgate.worker.sieve import make_sieve
 from headgate.worker.worker import Worker
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from headgate.logs import about
 from headgate.streams.outcome import Kind
-from headgate.worker.logs import about
 
 if TYPE_CHECKING:
     from headgate.contract import RetryContract

@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from headgate.logs import handled_event
 from headgate.streams.outcome import Delivery, Kind, Outcome
 from headgate.worker.failures import failure
-from headgate.worker.logs import handled_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
