@@ -5,6 +5,7 @@ What is checked is what was waited for: without `Replicated` a failover may lose
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +25,10 @@ async def test_a_master_behind_sentinels_dies_and_nothing_waited_for_is_lost_or_
     strike, tmp_path: Path
 ) -> None:
     with sentinels() as fleet, workers_in(tmp_path, fleet.url) as workers:
-        server = Server.connect(fleet.url)
-        async with desk(server, BRANCHES, partitions=2, join=JOIN) as canal:
+        async with (
+            aclosing(Server.connect(fleet.url)) as server,
+            desk(server, BRANCHES, partitions=2, join=JOIN) as canal,
+        ):
             start_workers(canal, workers, each=2)
             async with load(canal, Replicated(1, 2)) as publishing:
                 await publishing.more()
@@ -38,7 +41,6 @@ async def test_a_master_behind_sentinels_dies_and_nothing_waited_for_is_lost_or_
                 published = await publishing.stop()
             await check_once(canal, published)
             assert all(worker.exit_code is None for worker in workers.started)
-        await server.aclose()
 
 
 @pytest.mark.parametrize("strike", [Node.kill, Node.freeze])
@@ -46,8 +48,10 @@ async def test_a_clusters_master_dies_and_nothing_waited_for_is_lost_or_doubled(
     strike, tmp_path: Path
 ) -> None:
     with cluster_with_replicas() as fleet, workers_in(tmp_path, fleet.url) as workers:
-        server = Server.connect(fleet.url)
-        async with desk(server, BRANCHES, partitions=3, join=JOIN) as canal:
+        async with (
+            aclosing(Server.connect(fleet.url)) as server,
+            desk(server, BRANCHES, partitions=3, join=JOIN) as canal,
+        ):
             key = canal.keys.partition(0).stats
             start_workers(canal, workers, each=2)
             async with load(canal, Replicated(1, 2)) as publishing:
@@ -61,4 +65,3 @@ async def test_a_clusters_master_dies_and_nothing_waited_for_is_lost_or_doubled(
                 published = await publishing.stop()
             await check_once(canal, published)
             assert all(worker.exit_code is None for worker in workers.started)
-        await server.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from headgate.streams import Server
@@ -23,8 +24,10 @@ async def test_slots_that_move_under_load_lose_and_double_nothing(tmp_path: Path
     seed = random.randrange(2**32)
     dice = random.Random(seed)
     with cluster_with_replicas() as fleet, workers_in(tmp_path, fleet.url) as workers:
-        server = Server.connect(fleet.url)
-        async with desk(server, BRANCHES, partitions=PARTITIONS, join=JOIN) as canal:
+        async with (
+            aclosing(Server.connect(fleet.url)) as server,
+            desk(server, BRANCHES, partitions=PARTITIONS, join=JOIN) as canal,
+        ):
             start_workers(canal, workers, each=2)
             async with load(canal) as publishing:
                 for _ in range(MOVES):
@@ -37,14 +40,12 @@ async def test_slots_that_move_under_load_lose_and_double_nothing(tmp_path: Path
                 published = await publishing.stop()
             await check_once(canal, published)
             assert all(worker.exit_code is None for worker in workers.started), seed
-        await server.aclose()
 
 
 async def test_a_slot_that_moves_under_busy_handlers_leaves_them_able_to_settle(tmp_path: Path) -> None:
     """No reader has room then, so it is the settle itself that must find the new node."""
     with cluster_with_replicas() as fleet, workers_in(tmp_path, fleet.url) as workers:
-        server = Server.connect(fleet.url)
-        async with desk(server) as canal:
+        async with aclosing(Server.connect(fleet.url)) as server, desk(server) as canal:
             workers.start(canal.contract(concurrency=1, claim_after_seconds=5))
             await canal.publish({"do": "hold"}, {"do": "return"})
             workers.wait(lambda: workers.effects("begin"), "the handler")
@@ -52,4 +53,3 @@ async def test_a_slot_that_moves_under_busy_handlers_leaves_them_able_to_settle(
             workers.release()
             assert (await canal.settled(events=2)).done == 2
             assert set(workers.count("begin").values()) == {1}
-        await server.aclose()

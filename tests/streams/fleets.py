@@ -59,6 +59,11 @@ class Node:
         with contextlib.closing(client):
             return client.execute_command(*command)
 
+    @property
+    def url(self) -> str:
+        """Of this node alone."""
+        return f"redis://127.0.0.1:{self.port}"
+
     def kill(self) -> None:
         """kill -9."""
         self._signal(signal.SIGKILL)
@@ -83,6 +88,19 @@ class Node:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def pair(binary: str) -> Iterator[tuple[Node, Node]]:
+    """A master and its one replica."""
+    with _fleet() as (folder, started):
+        plain = ["--save", "", "--appendonly", "no", *_REPLICATION]
+        started.append(Node(folder / "master", plain, binary))
+        master = started[0]
+        replica = Node(folder / "replica", [*plain, "--replicaof", f"127.0.0.1 {master.port}"], binary)
+        started.append(replica)
+        until(lambda: _follows(replica), "the replica follows")
+        yield master, replica
 
 
 @dataclass
@@ -114,7 +132,7 @@ def sentinels(replicas: int = 2) -> Iterator[Sentinels]:
             of = [] if number == 0 else ["--replicaof", f"127.0.0.1 {started[0].port}"]
             started.append(Node(folder / f"node{number}", [*plain, *of]))
         nodes = list(started)
-        until(lambda: nodes[0].call("WAIT", replicas, 100) >= replicas, "the replicas follow")
+        until(lambda: all(map(_follows, nodes[1:])), "the replicas follow")
         for number in range(3):
             # A sentinel writes what it learns into its configuration.
             path = folder / f"sentinel{number}.conf"
@@ -216,7 +234,7 @@ def cluster_with_replicas(masters: int = 3, timeout_ms: int = 2000) -> Iterator[
         until(lambda: all(_sees(node, 2 * masters) for node in nodes), "the nodes have met")
         for master, replica in zip(nodes[:masters], nodes[masters:], strict=True):
             replica.call("CLUSTER", "REPLICATE", master.call("CLUSTER", "MYID"))
-        until(lambda: all(node.call("WAIT", 1, 100) >= 1 for node in nodes[:masters]), "the replicas follow")
+        until(lambda: all(map(_follows, nodes[masters:])), "the replicas follow")
         until(lambda: all(_agrees(node, masters) for node in nodes), "the nodes agree")
         yield Cluster(list(nodes))
 
@@ -229,6 +247,10 @@ def _agrees(node: Node, masters: int) -> bool:
     """Every shard is known to this node, with its replica."""
     shards = node.call("CLUSTER", "SLOTS")
     return len(shards) == masters and all(len(shard) == 4 for shard in shards)
+
+
+def _follows(replica: Node) -> bool:
+    return bool(replica.call("INFO", "replication")["master_link_status"] == "up")
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
