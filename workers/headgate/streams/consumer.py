@@ -323,4 +323,5 @@ def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
 
 def _pack_dead(delivery: Delivery) -> bytes:
     attempts = delivery.event.attempt
-    return pack_fields(delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry))
+    worker = (b"worker", delivery.lease.encode())
+    return pack_fields(delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry, *worker))
