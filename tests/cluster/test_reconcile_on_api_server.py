@@ -68,8 +68,8 @@ async def cluster(api_server, monkeypatch):
 class Plane:
     """One operator's memory: a fresh one is a restarted operator."""
 
-    def __init__(self, cluster: Cluster, redis_url: str | None) -> None:
-        self.substrate = KubernetesSubstrate(cluster, redis_url)
+    def __init__(self, cluster: Cluster, redis_url: str | None, worker_image: str | None = None) -> None:
+        self.substrate = KubernetesSubstrate(cluster, redis_url, worker_image)
         self.servers = Servers()
 
     async def reconcile(self, manifest: dict[str, Any]) -> Findings:
@@ -84,8 +84,8 @@ async def restarted():
     """Makes a plane, as an operator's start does; call it again for a restarted one."""
     planes: list[Plane] = []
 
-    def start(cluster: Cluster, redis_url: str | None) -> Plane:
-        planes.append(Plane(cluster, redis_url))
+    def start(cluster: Cluster, redis_url: str | None, worker_image: str | None = None) -> Plane:
+        planes.append(Plane(cluster, redis_url, worker_image))
         return planes[-1]
 
     yield start
@@ -195,6 +195,26 @@ async def test_a_second_reconcile_makes_no_write_nor_does_a_restarted_operator(
     for again in (plane, restarted(cluster, redis_url)):
         assert (await again.reconcile(pipeline)).writes == 0
         assert versions(api_server, "once") == written
+
+
+async def test_branches_that_push_are_written_once_too(api_server, cluster, restarted, redis_url):
+    signed = {"url": "https://hooks.example", "signingSecretRef": {"name": "hooks"}}
+    branches = {
+        "hook": {"handler": {"http": signed}},
+        "own": {"handler": {"container": {"image": "own:1", "args": ["--quiet"]}}},
+    }
+    pipeline = applied(api_server, manifest("pushes", **branches))
+    plane = restarted(cluster, redis_url)
+    assert (await plane.reconcile(pipeline)).workers.reason == "NoWorkerImage"
+    plane = restarted(cluster, redis_url, "headgate/worker:1")
+    first = await plane.reconcile(pipeline)
+    assert first.clean
+    assert first.writes
+    written = versions(api_server, "pushes")
+    assert {"Deployment/pushes-hook", "Deployment/pushes-own"} <= set(written)
+    for again in (plane, restarted(cluster, redis_url, "headgate/worker:1")):
+        assert (await again.reconcile(pipeline)).writes == 0
+        assert versions(api_server, "pushes") == written
 
 
 async def test_a_pass_killed_after_any_call_is_made_good_by_the_next(
