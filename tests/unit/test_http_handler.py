@@ -19,61 +19,17 @@ from headgate.handlers import HandlerLoadError, load_handler
 from headgate.handlers.answers import StatusError
 from headgate.handlers.breaker import State
 from headgate.handlers.http import HttpHandler, UnreachableError
+from streams.targets import LOOPBACK, Target, serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-LOOPBACK = ("127.0.0.0/8",)
-CERTIFICATE_NAME = "localhost"
-
-
-class Target:
-    """A server that answers as its `answer` says, and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[web.BaseRequest, bytes]] = []
-        self.answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] = self._fine
-        self.gone = asyncio.Event()
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/events"
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.requests.append((request, await request.read()))
-        return await self.answer(request)
-
-    def answers(self, status: int, body: Any = None, **headers: str) -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-
-        async def answer(_: web.BaseRequest) -> web.Response:
-            return web.json_response(body, status=status, headers=named)
-
-        self.answer = answer
-
-    async def hang(self, _: web.BaseRequest) -> web.Response:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.gone.set()
-        raise AssertionError
-
-    async def _fine(self, _: web.BaseRequest) -> web.Response:
-        return web.Response()
 
 
 @pytest.fixture
 async def target() -> AsyncIterator[Target]:
-    made = Target()
-    runner = web.ServerRunner(web.Server(made.handle, handler_cancellation=True), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.port = runner.addresses[0][1]
-    yield made
-    await runner.cleanup()
+    async with serving() as made:
+        yield made
 
 
 def contract(
@@ -392,14 +348,10 @@ async def test_a_target_in_the_same_pod_is_waited_for() -> None:
     starting = asyncio.create_task(handler.start())
     await asyncio.sleep(0.3)
     assert not starting.done()
-    made = Target()
-    runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
-        await asyncio.wait_for(starting, 5)
-        await handler(0, event())
-        assert len(made.requests) == 1
+        async with serving(port=port) as made:
+            await asyncio.wait_for(starting, 5)
+            await handler(0, event())
+            assert len(made.requests) == 1
     finally:
         await handler.aclose()
-        await runner.cleanup()
