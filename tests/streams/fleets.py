@@ -91,6 +91,14 @@ class Node:
 
 
 @contextlib.contextmanager
+def single(options: Sequence[str] = (), binary: str | None = None) -> Iterator[Node]:
+    """One server, with options of its own."""
+    with _fleet() as (folder, started):
+        started.append(Node(folder / "node", ["--save", "", "--appendonly", "no", *options], binary))
+        yield started[0]
+
+
+@contextlib.contextmanager
 def pair(binary: str) -> Iterator[tuple[Node, Node]]:
     """A master and its one replica."""
     with _fleet() as (folder, started):

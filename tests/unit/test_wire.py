@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+TARGET = read_url("redis://test")
+
+
 class Transport:
     """Where a wire's bytes go."""
 
@@ -44,7 +47,7 @@ class Transport:
 
 
 def connected() -> tuple[Wire, Transport]:
-    wire, transport = Wire("test"), Transport()
+    wire, transport = Wire(TARGET), Transport()
     wire.connection_made(transport)  # type: ignore[arg-type]
     return wire, transport
 
@@ -231,7 +234,7 @@ async def test_a_node_that_has_the_key_no_more_is_left_and_the_next_address_aske
     reply: bytes, doubted: int, left: bool
 ):
     calls: list[int] = []
-    wire, transport = Wire("test", lambda: calls.append(1)), Transport()
+    wire, transport = Wire(TARGET, lambda: calls.append(1)), Transport()
     wire.connection_made(transport)  # type: ignore[arg-type]
     asking = asyncio.ensure_future(wire.call("GET", "a"))
     await asyncio.sleep(0)

@@ -17,7 +17,10 @@ from headgate.streams.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headgate.streams.script import Script
+    from headgate.streams.url import ServerUrl
 
 # Replies after which another node is the right one to ask.
 MOVED_WORDS = ("MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")
@@ -34,6 +37,7 @@ _REMEDIES = {
 }
 # Words of denials within scripts: Redis 7.0; Redis 7.2 and Valkey.
 _DENIED_IN_SCRIPT = ("executing the script can't", "ACL failure in script")
+_CUTS = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 _LINE = re.compile(r"on @user_script:(\d+)")
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _CERTIFICATE_REMEDIES = {
@@ -48,7 +52,7 @@ _CERTIFICATE_REMEDIES = {
 _ALERT_REMEDIES = {
     "CERTIFICATE_REQUIRED": "the server wants a client's certificate: give ssl_certfile= and ssl_keyfile=",
     "HANDSHAKE_FAILURE": "the server may want a client's certificate: give ssl_certfile= and ssl_keyfile=",
-    "UNKNOWN_CA": "the server does not know the authority of our certificate: see its tls-ca-cert-file",
+    "UNKNOWN_CA": "the server does not know the authority of our certificate, ssl_certfile=: see its tls-ca-cert-file",
     "BAD_CERTIFICATE": "the server refuses our certificate: see ssl_certfile= and the server's log",
     "CERTIFICATE_EXPIRED": "our certificate has expired: renew ssl_certfile=",
     "WRONG_VERSION_NUMBER": "the port speaks no TLS: use redis:// or the server's tls-port",
@@ -78,22 +82,43 @@ def meaning(text: str, name: str, script: Script | None = None) -> StreamsError:
     return StreamsError(f"Redis server {name}: {text}")
 
 
-def broken(error: BaseException | None, name: str) -> ServerUnavailableError:
+def broken(error: BaseException | None, target: ServerUrl) -> ServerUnavailableError:
     """What a connection that failed means; ServerRefusedError where TLS refused it, with the remedy."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, ssl.SSLError):
-        seen = seen.__cause__ or seen.__context__
-    if isinstance(seen, ssl.SSLCertVerificationError):
-        remedy = _CERTIFICATE_REMEDIES.get(seen.verify_code, "see the server's certificate")
-        return ServerRefusedError(
-            f"Redis server {name}: its certificate is refused: {seen.verify_message}: {remedy}"
+    name = str(target)
+    causes = list(_causes(error))
+    for seen in causes:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            remedy = _CERTIFICATE_REMEDIES.get(seen.verify_code, "see the server's certificate")
+            return ServerRefusedError(
+                f"Redis server {name}: its certificate is refused: {seen.verify_message}: {remedy}"
+            )
+        if isinstance(seen, ssl.SSLError):
+            said = f"{seen.reason or ''} {seen}".upper().replace(" ", "_")
+            for word, remedy in _ALERT_REMEDIES.items():
+                if word in said:
+                    return ServerRefusedError(
+                        f"Redis server {name}: TLS failed: {seen.reason or seen}: {remedy}"
+                    )
+    if target.is_tls and any(isinstance(seen, FileNotFoundError | PermissionError) for seen in causes):
+        missing = target.missing_file()
+        if missing is not None:
+            return ServerRefusedError(f"Redis server {name}: {missing}: the file cannot be read")
+    text = str(error) or "timed out"
+    if target.is_tls and any(isinstance(seen, TimeoutError) for seen in causes):
+        text += ": where other ports of the host answer, see whether this one speaks TLS"
+    elif target.is_tls and ("closed" in text or any(isinstance(seen, _CUTS) for seen in causes)):
+        # In TLS 1.3 a server refuses a client's certificate after the handshake, and its reason may not arrive.
+        text += (
+            ": if it always ends so, the server wants a client's certificate or refuses ours: see ssl_certfile= and"
+            " ssl_keyfile="
         )
-    if isinstance(seen, ssl.SSLError):
-        said = f"{seen.reason or ''} {seen}".upper().replace(" ", "_")
-        for word, remedy in _ALERT_REMEDIES.items():
-            if word in said:
-                return ServerRefusedError(f"Redis server {name}: TLS failed: {seen.reason or seen}: {remedy}")
-    return ServerUnavailableError(f"Redis server {name}: {str(error) or 'timed out'}")
+    return ServerUnavailableError(f"Redis server {name}: {text}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _denied(text: str, script: Script | None) -> str:

@@ -250,7 +250,7 @@ class Server:
                 error, "status_code", None
             ):  # a reply, though the library takes it for a cut connection
                 raise meaning(_said(error), self.name) from error
-            raise broken(error, self.name) from error
+            raise broken(error, self.target) from error
 
     def _meant(self, reply: Any, script: Script | None = None) -> Any:
         """The reply, or what it means when the server refused whatever was asked."""

@@ -8,6 +8,7 @@ sentinels, which have users of their own.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -43,22 +44,25 @@ class ServerUrl:
         """Those options that say how TLS is done."""
         return {name: value for name, value in self.options.items() if name.startswith("ssl_")}
 
+    def missing_file(self) -> str | None:
+        """The option and path of a file that TLS needs and that cannot be read; blocks for as long as a disk does."""
+        for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+            path = self.options.get(option)
+            if path and not os.access(path, os.R_OK):
+                return f"{option}={path}"
+        return None
+
     def __str__(self) -> str:
         return redact(self.text)
 
 
 def redact(url: str) -> str:
-    """The URL without its passwords, for logs and messages."""
+    """The URL without its password and its options, for logs and messages."""
     parts = urlsplit(url)
-    if "sentinel_password=" in parts.query:
-        shown = [each for each in parts.query.split("&") if not each.startswith("sentinel_password=")]
-        parts = parts._replace(query="&".join([*shown, "sentinel_password=***"]))
-    if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}")
-    elif parts.query == urlsplit(url).query:
-        return url
-    return urlunsplit(parts)
+    login, at, hosts = parts.netloc.rpartition("@")
+    if ":" in login:
+        login = f"{login.partition(':')[0]}:***"
+    return urlunsplit((parts.scheme, f"{login}{at}{hosts}", parts.path, "", ""))
 
 
 def read_url(text: str) -> ServerUrl:

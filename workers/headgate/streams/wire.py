@@ -8,7 +8,6 @@ because only the caller knows whether what was asked may be asked again.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from headgate.streams.errors import ServerUnavailableError
 from headgate.streams.refusals import MOVED_WORDS, broken, meaning
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from headgate.streams.script import Script
@@ -36,8 +36,9 @@ class Wire(asyncio.Protocol):
     `doubt` is called when the node is gone, or says that the key is another's now.
     """
 
-    def __init__(self, name: str, doubt: Callable[[], None] = lambda: None) -> None:
-        self._name = name
+    def __init__(self, target: ServerUrl, doubt: Callable[[], None] = lambda: None) -> None:
+        self._target = target
+        self._name = str(target)
         self._doubt = doubt
         self._said: Exception | None = None
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
@@ -68,15 +69,14 @@ class Wire(asyncio.Protocol):
             self._said = meaning(str(reply), self._name)
             self.close()
         except hiredis.ProtocolError as error:
-            self._said = broken(ConnectionError(f"what answers is no Redis server: {error}"), self._name)
+            self._said = broken(ConnectionError(f"what answers is no Redis server: {error}"), self._target)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's call: the connection is gone, and so is every reply still awaited."""
-        self._broken = self._said or broken(
-            exc if isinstance(exc, ssl.SSLError) else ConnectionError(f"connection lost ({exc or 'closed'})"),
-            self._name,
-        )
+        lost = ConnectionError(f"connection lost ({exc or 'closed'})")
+        lost.__cause__ = exc
+        self._broken = self._said or broken(lost, self._target)
         self._doubt()
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -162,16 +162,16 @@ async def open_wire(server: Server, key: str) -> Wire:
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
             if target.path is not None:
-                _, wire = await loop.create_unix_connection(lambda: Wire(server.name), target.path)
+                _, wire = await loop.create_unix_connection(lambda: Wire(target), target.path)
             else:
                 host, port = await server.address(key)
                 _, wire = await loop.create_connection(
-                    lambda: Wire(server.name, server.doubt), host, port, ssl=_tls(target)
+                    lambda: Wire(target, server.doubt), host, port, ssl=_tls(target)
                 )
             await _log_in(wire, target)
     except (OSError, TimeoutError) as error:
         server.doubt()
-        raise broken(error, server.name) from error
+        raise broken(error, target) from error
     return wire
 
 
