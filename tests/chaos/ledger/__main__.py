@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.ledger.plan import Plan
 from chaos.ledger.run import Phase, Report
 from chaos.ledger.server import DurableServer
+from chaos.ledger.verify import SHOWN
 from streams.servers import SERVERS, ServerMissingError
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ async def run(settings: argparse.Namespace) -> list[Report]:
     """The phases that were asked for, each on a server of its own."""
     reports = []
     with contextlib.ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="headgate-ledger-")))
+        folder = settings.logs
+        if folder is None:
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="headgate-ledger-")))
         if settings.events:
             plan = Plan(f"{settings.seed}", settings.events)
             say(f"phase 1: {plan.count} events, {plan.total} with what becomes of them, on {settings.server}")
@@ -103,7 +106,7 @@ async def run(settings: argparse.Namespace) -> list[Report]:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -137,6 +140,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=600,
         help="after which a phase stops and what is not settled is lost (default: 600)",
     )
+    parser.add_argument("--logs", type=Path, help="a new folder for the workers' logs (default: not kept)")
     settings = parser.parse_args(arguments)
     if settings.seed is None:
         settings.seed = random.randrange(2**32)
@@ -154,7 +158,7 @@ def main() -> int:
         print(f"chaos-workers: {error}", file=sys.stderr)
         return 1
     for number, report in enumerate(reports, 1):
-        for line in (*report.verdict.faults, *report.crashes):
+        for line in (*report.verdict.faults, *report.crashes[:SHOWN]):
             say(f"phase {number}: {line}")
     print(json.dumps(summary(settings.seed, reports, time.monotonic() - began)))
     return 0 if all(report.is_clean for report in reports) else 1

@@ -61,7 +61,7 @@ class Crew:
             if code is not None:
                 # One that was asked before it had said a word has no handler for the signal yet.
                 if slot not in self._draining or code not in (0, -signal.SIGTERM):
-                    self.crashes.append(f"{worker.name} ended with {code}: {worker.log()[-1500:]}")
+                    self._crashed(worker, f"ended with {code}")
                 self._replace(slot)
 
     def rest(self) -> None:
@@ -74,9 +74,17 @@ class Crew:
         for slot in range(len(self)):
             self.drain(slot)
         for worker in self._alive:
-            code = await asyncio.to_thread(worker.wait_ended)
+            try:
+                code = await asyncio.to_thread(worker.wait_ended)
+            except AssertionError:
+                self._crashed(worker, "did not end when told to")
+                continue
             if code not in (0, -signal.SIGTERM):
-                self.crashes.append(f"{worker.name} ended with {code}: {worker.log()[-1500:]}")
+                self._crashed(worker, f"ended with {code}")
+
+    def _crashed(self, worker: WorkerProcess, how: str) -> None:
+        lines = [line for line in worker.log().splitlines() if "event.retried" not in line]
+        self.crashes.append("\n".join([f"{worker.name} {how}; its last words:", *lines[-8:]]))
 
     def _replace(self, slot: int) -> None:
         self._paused.pop(slot, None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.logs import handled_event
 from headgate.streams.outcome import Delivery, Kind, Outcome
+from headgate.worker.ending import end
 from headgate.worker.failures import failure
 
 if TYPE_CHECKING:
@@ -110,9 +111,7 @@ class Runners:
     async def drain(self, seconds: float) -> None:
         """After `stop`: lets what is being handled finish, for `seconds` at most, then cancels it."""
         await asyncio.wait([task for slot in self._slots if (task := slot.task)], timeout=seconds)
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await end(self.tasks)
 
     def _wake(self) -> None:
         while self._idle:

@@ -24,6 +24,7 @@ from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
 from headgate.worker.closer import Closer
 from headgate.worker.composer import Composer
+from headgate.worker.ending import end
 from headgate.worker.intake import make_intake
 from headgate.worker.metrics import WorkerMetrics
 from headgate.worker.ordered import OrderedWork
@@ -73,7 +74,7 @@ class Worker:
         self._name = name
         self._keys = PipelineKeys(contract.namespace, contract.pipeline, contract.partitions)
         self._intake = make_intake(contract)
-        self.metrics = WorkerMetrics(contract, lambda: self._intake.held)
+        self.metrics = WorkerMetrics(contract, lambda: self._intake.held, handler)
         self._wires = Wires(server)
         self._consumers = [Consumer(self._wires, partition, contract) for partition in self._keys.all]
         self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
@@ -156,15 +157,12 @@ class Worker:
         self._draining.set()
         for waiter in self._waiters:
             waiter.close()
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        await end(working)
         await self._hand_back(self._runners.stop())
         await self._runners.drain(self.contract.drain_seconds)
+        await end(own)
         await self._finish()
-        for task in (beat, relay, *own):
-            task.cancel()
-        await asyncio.gather(beat, relay, *own, draining, return_exceptions=True)
+        await end((beat, relay, draining))
         self._wires.close()
         if self._broken.done():
             self._broken.result()
@@ -241,6 +239,7 @@ class Worker:
         if isinstance(error, LeaseLostError | NotProvisionedError):
             self._forget_lease()
             return
+        self.metrics.server_failures += 1
         self._suspect.add(reader)
         try:
             await self._server.rediscover()
@@ -274,6 +273,7 @@ class Worker:
 
     def _forget_lease(self) -> None:
         """What is held can no longer be settled; it is dropped as its outcomes come in (see Settler)."""
+        self.metrics.leases_lost += any(consumer.lease for consumer in self._consumers)
         for consumer in self._consumers:
             consumer.lease = ""
         if self._ordered is not None:
@@ -300,10 +300,12 @@ class Worker:
                 log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
                 self._forget_lease()
             except TimeoutError:
+                self.metrics.server_failures += 1
                 log.warning("beat.unanswered", seconds=_SILENT_SECONDS)
                 self._suspect.update(self._readers)
                 self._wires.close()
             except (StreamsError, OSError) as error:
+                self.metrics.server_failures += 1
                 log.warning("beat.unavailable", error=str(error))
                 self._suspect.update(self._readers)
             for waiter in self._waiters:
@@ -324,6 +326,7 @@ class Worker:
                 claims = 0 if none else min(_CLAIMS, self._intake.free)
                 claimed = await consumer.beat(claims)
                 if claimed:
+                    self.metrics.claimed += len(claimed)
                     log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
                     self._accept_new(claimed)
                 if not claimed or len(claimed) < claims:
@@ -372,6 +375,7 @@ class Worker:
 
     def _on_settled(self, outcomes: Sequence[Outcome], settled: Settled | None) -> None:
         if settled is not None and settled.outboxed:
+            self.metrics.outboxed += settled.outboxed
             self._relayer.ring()
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
