@@ -37,6 +37,19 @@ async def act(event: Event) -> None:
     write("end", event)
 
 
+async def act_batch(events: list[Event]) -> list[RuntimeError | None]:
+    """The same for a batch: each event begins, then each ends or fails by itself."""
+    for event in events:
+        write("begin", event)
+    outcomes: list[RuntimeError | None] = []
+    for event in events:
+        failed = event.data["do"] == "fail-once" and event.attempt == 1
+        outcomes.append(RuntimeError("failed") if failed else None)
+        if not failed:
+            write("end", event)
+    return outcomes
+
+
 def write(what: str, event: Event) -> None:
     """One line, whole, also when many processes write."""
     line = f"{what} {event.id} {event.attempt} {event.partition} {event.fencing_token}\n"
