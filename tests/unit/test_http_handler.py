@@ -333,11 +333,11 @@ async def test_a_batch_that_is_all_done_or_all_unreadable(target: Target) -> Non
 
 
 async def test_a_large_batch_is_pushed_whole(target: Target) -> None:
-    events = [event(number, json.dumps("x" * 20_000).encode()) for number in range(45)]
+    events = [event(number, json.dumps("x" * 20_000).encode()) for number in range(60)]
     async with pushing(target.url, batch=True) as handler:
         assert await handler.handle_batch(0, events) is None
     ((_, body),) = target.requests
-    assert len(json.loads(body)) == 45
+    assert len(json.loads(body)) == 60
 
 
 async def test_a_target_in_the_same_pod_is_waited_for() -> None:
