@@ -30,7 +30,7 @@ class Target:
         return f"{self.scheme}://127.0.0.1:{self.port}/events"
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.requests.append((request, await request.read()))
+        self.requests.append((request, await request.content.read()))
         return await self.answer(request)
 
     def answers(self, status: int, body: Any = None, **headers: str) -> None:
