@@ -85,8 +85,8 @@ def meaning(text: str, name: str, script: Script | None = None) -> StreamsError:
 def broken(error: BaseException | None, target: ServerUrl) -> ServerUnavailableError:
     """What a connection that failed means; ServerRefusedError where TLS refused it, with the remedy."""
     name = str(target)
-    causes = list(_causes(error))
-    for seen in causes:
+    chain = list(causes(error))
+    for seen in chain:
         if isinstance(seen, ssl.SSLCertVerificationError):
             remedy = _CERTIFICATE_REMEDIES.get(seen.verify_code, "see the server's certificate")
             return ServerRefusedError(
@@ -99,14 +99,14 @@ def broken(error: BaseException | None, target: ServerUrl) -> ServerUnavailableE
                     return ServerRefusedError(
                         f"Redis server {name}: TLS failed: {seen.reason or seen}: {remedy}"
                     )
-    if target.is_tls and any(isinstance(seen, FileNotFoundError | PermissionError) for seen in causes):
+    if target.is_tls and any(isinstance(seen, FileNotFoundError | PermissionError) for seen in chain):
         missing = target.missing_file()
         if missing is not None:
             return ServerRefusedError(f"Redis server {name}: {missing}: the file cannot be read")
     text = str(error) or "timed out"
-    if target.is_tls and any(isinstance(seen, TimeoutError) for seen in causes):
+    if target.is_tls and any(isinstance(seen, TimeoutError) for seen in chain):
         text += ": where other ports of the host answer, see whether this one speaks TLS"
-    elif target.is_tls and ("closed" in text or any(isinstance(seen, _CUTS) for seen in causes)):
+    elif target.is_tls and ("closed" in text or any(isinstance(seen, _CUTS) for seen in chain)):
         # In TLS 1.3 a server refuses a client's certificate after the handshake, and its reason may not arrive.
         text += (
             ": if it always ends so, the server wants a client's certificate or refuses ours: see ssl_certfile= and"
@@ -115,7 +115,8 @@ def broken(error: BaseException | None, target: ServerUrl) -> ServerUnavailableE
     return ServerUnavailableError(f"Redis server {name}: {text}")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and what led to it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from headgate.streams.errors import ServerUnavailableError
-from headgate.streams.refusals import broken, meaning
+from headgate.streams.refusals import broken, causes, meaning
 from headgate.streams.url import read_url
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ class Server:
                 await self.rediscover()
                 self._doubted = False
 
-    async def _execute(self, key: str, command: Sequence[Any], *, repeatable: bool) -> Any:
+    async def _execute(
+        self, key: str, command: Sequence[Any], *, repeatable: bool, script: Script | None = None
+    ) -> Any:
         async def ask() -> Any:
             if not self.is_cluster:
                 return await self._client.execute_command(*command)
@@ -186,7 +188,7 @@ class Server:
             node = self._client.get_node_from_key(key)
             return await self._client.execute_command(*command, target_nodes=node)
 
-        return await self._guard(self._twice(ask) if repeatable else ask())
+        return await self._guard(self._twice(ask) if repeatable else ask(), script)
 
     async def _pipeline(self, calls: Sequence[Call]) -> list[Any]:
         async def ask() -> list[Any]:
@@ -212,20 +214,20 @@ class Server:
         return replies
 
     async def _run_on_node(self, call: Call) -> Any:
-        key = call.keys[0]
-        command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+        key, script = call.keys[0], call.script
+        command = ("EVALSHA", script.sha, len(call.keys), *call.keys, *call.args)
         try:
             for _ in range(_LOADS):
                 try:
-                    return await self._execute(key, command, repeatable=call.repeatable)
+                    return await self._execute(key, command, repeatable=call.repeatable, script=script)
                 except NoScriptError:
                     # Where the slot has just moved this may load it at the wrong node; the next reply tells which.
-                    await self._execute(key, ("SCRIPT LOAD", call.script.text), repeatable=True)
-            return await self._execute(key, command, repeatable=call.repeatable)
+                    await self._execute(key, ("SCRIPT LOAD", script.text), repeatable=True)
+            return await self._execute(key, command, repeatable=call.repeatable, script=script)
         except NoScriptError as error:
             return ServerUnavailableError(f"Redis server {self.name}: {error} Its slots are on the move")
         except ResponseError as error:
-            return self._meant(error, call.script)
+            return self._meant(error, script)
 
     async def _twice(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -237,19 +239,20 @@ class Server:
                 await self._client.nodes_manager.initialize()
             return await ask()
 
-    async def _guard(self, awaitable: Awaitable[Any]) -> Any:
+    async def _guard(self, awaitable: Awaitable[Any], script: Script | None = None) -> Any:
         try:
             return await awaitable
         except ResponseError as error:
-            meant = self._meant(error)
+            meant = self._meant(error, script)
             if meant is error:
                 raise
             raise meant from error
         except (RedisError, RedisClusterException, OSError) as error:
-            if getattr(
-                error, "status_code", None
-            ):  # a reply, though the library takes it for a cut connection
-                raise meaning(_said(error), self.name) from error
+            for seen in causes(error):
+                if getattr(
+                    seen, "status_code", None
+                ):  # a reply, though the library takes it for no connection
+                    raise meaning(_said(seen), self.name, script) from error
             raise broken(error, self.target) from error
 
     def _meant(self, reply: Any, script: Script | None = None) -> Any:
@@ -273,7 +276,7 @@ def _never() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """The whole reply: the library takes its first word off."""
     word = getattr(error, "status_code", None)
     return f"{word} {error}" if word else str(error)
