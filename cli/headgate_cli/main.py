@@ -12,8 +12,12 @@ from headgate_cli.exits import CommandError, Exit
 from headgate_cli.open import open_command
 from headgate_cli.operator import operator_command
 from headgate_cli.publish import publish_command
+from headgate_cli.purge import purge_command
 from headgate_cli.records import records_command
+from headgate_cli.redrive import redrive_command
+from headgate_cli.replay import replay_command
 from headgate_cli.run import run_command
+from headgate_cli.state import counts_command, values_command
 from headgate_cli.validate import validate_command
 from headgate_cli.version import version_command
 from headgate_cli.worker import worker_command
@@ -26,7 +30,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "validate": validate_command,
     "publish": publish_command,
     "records": records_command,
+    "counts": counts_command,
+    "values": values_command,
     "dead-letters": dead_letters_command,
+    "redrive": redrive_command,
+    "purge": purge_command,
+    "replay": replay_command,
     "open": open_command,
     "worker": worker_command,
     "operator": operator_command,

@@ -23,6 +23,8 @@ PipelineName = Annotated[
     str, typer.Option("--pipeline", "-p", help="The pipeline as [namespace/]name; namespace `default`.")
 ]
 
+BranchOption = Annotated[str, typer.Option("--branch", "-b", help="The branch.")]
+
 
 def run_async(work: Coroutine[Any, Any, None]) -> None:
     """Runs a verb's coroutine; raises CommandError when the server cannot be reached."""

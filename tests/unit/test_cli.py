@@ -16,6 +16,7 @@ from headgate_cli.main import VERBS
 from headgate_cli.manifests import load
 from headgate_cli.publish import _from_file
 from headgate_cli.samples import as_event, sample_events
+from headgate_cli.times import moment_ms
 
 NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
 HEAVY = ("kopf", "kubernetes", "pydantic", "aiohttp", "cel", "yaml", "redis", "rich", "uvloop")
@@ -75,6 +76,10 @@ def test_all_mistakes_of_a_manifest_are_reported_at_once(tmp_path: Path):
         (("publish", "-p", "noop"), "--data or --file"),
         (("publish", "-p", "noop", "--data", "{"), "not JSON"),
         (("publish", "-p", "noop", "--data", "{}", "--redis-url", "http://x"), "scheme"),
+        (("dead-letters", "-p", "noop"), "give either --branch or --join"),
+        (("purge", "-p", "noop", "-b", "a", "--join"), "give either --branch or --join"),
+        (("replay", "-p", "noop", "-b", "a"), "give either --since or --from-oldest"),
+        (("replay", "-p", "x", "-b", "a", "--since", "1h", "--from-oldest"), "give either --since"),
         (("worker",), "HEADGATE_CONTRACT"),
         (("worker", "--contract", "{}", "--redis-url", "redis://x"), "namespace"),
     ],
@@ -95,6 +100,29 @@ def test_a_file_of_another_kind_is_a_mistake_of_the_user_too(tmp_path: Path):
     other.write_bytes('{"data": "caf\xe9"}'.encode("latin-1"))
     with pytest.raises(CommandError, match="is not UTF-8"):
         list(_from_file(other, Lane.NORMAL))
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("90s", 910_000),
+        ("15m", 100_000),
+        ("1d", 0),
+        ("1970-01-01T00:00:07.5Z", 7500),
+        ("1970-01-01T01:00:00+01:00", 0),
+    ],
+)
+def test_a_time_is_a_moment_or_how_long_ago_it_was(text: str, ms: int):
+    assert moment_ms("--since", text, 1_000_000) == ms
+
+
+@pytest.mark.parametrize("text", ["now", "1w", "-3h", "1970-01-01T00:00:00", "h"])
+def test_what_is_no_time_is_said_with_examples(text: str):
+    with pytest.raises(
+        CommandError, match=r"--since: .* is no time with a zone.*, nor how long ago"
+    ) as raised:
+        moment_ms("--since", text, 1_000_000)
+    assert raised.value.code == 2
 
 
 def test_a_server_that_is_not_there_is_named():
