@@ -228,11 +228,12 @@ ROWS = (
                 "In flight",
                 "Events in handlers now, summed over a branch's workers. Near concurrency times replicas means busy.",
                 Unit.EVENTS,
-                (Query(f"sum {BY_BRANCH} ({metric('headgate_worker_in_flight')})", BRANCH),),
+                (Query(f"sum {BY_BRANCH} ({metric('headgate_worker_in_flight_events')})", BRANCH),),
             ),
             Panel(
                 "Attempts by outcome",
-                "What workers report a second: done, retried, dead, or fenced (another worker had taken over).",
+                "What workers report a second: done, retried, dead, filtered out, parked behind a key, or fenced"
+                " (another worker had taken over).",
                 Unit.EVENTS_PER_SECOND,
                 (
                     Query(
@@ -261,6 +262,60 @@ ROWS = (
                 "Which level is crossed, counted from 1 in the order of spec.backpressure.levels; 0 is none.",
                 Unit.PROCESSES,
                 (Query(f"max {BY_PIPELINE} ({metric('headgate_pipeline_level')})", "{{pipeline}}"),),
+            ),
+        ),
+    ),
+    Row(
+        "Workers, their server and their targets",
+        (
+            Panel(
+                "Events a settle",
+                "Events that one script settles together: median and 99th percentile. It grows with the load; 1 under"
+                " load means that each outcome waits for the server.",
+                Unit.EVENTS,
+                p50_p99("headgate_worker_settle_batch_events"),
+            ),
+            Panel(
+                "Taken over",
+                "Events a second that were taken over from workers that died.",
+                Unit.EVENTS_PER_SECOND,
+                (Query(f"sum {BY_BRANCH} ({rate('headgate_worker_claimed_events_total')})", BRANCH),),
+            ),
+            Panel(
+                "Trouble with the server",
+                "A second: reads and heartbeats the server left unanswered or refused, and leases that were lost over"
+                " it. What is held under a lost lease is done again by others.",
+                Unit.EVENTS_PER_SECOND,
+                (
+                    Query(
+                        f"sum {BY_BRANCH} ({rate('headgate_worker_server_failures_total')})",
+                        f"failures {BRANCH}",
+                    ),
+                    Query(
+                        f"sum {BY_BRANCH} ({rate('headgate_worker_lost_leases_total')})",
+                        f"lost leases {BRANCH}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Circuit breaker",
+                "The worst of a branch's workers. Open: the target failed again and again, and is left alone a while.",
+                Unit.PROCESSES,
+                (Query(f"max {BY_BRANCH} ({metric('headgate_worker_breaker')})", BRANCH),),
+                Kind.STATES,
+                states={0: "closed", 1: "half-open", 2: "open"},
+            ),
+            Panel(
+                "Pause of the target",
+                "Seconds until the target may be called again: it asked for a pause, or its circuit breaker is open.",
+                Unit.SECONDS,
+                (Query(f"max {BY_BRANCH} ({metric('headgate_worker_pause_seconds')})", BRANCH),),
+            ),
+            Panel(
+                "Effects elsewhere",
+                "Effects a second on other partitions and pipelines, which a relay brings there.",
+                Unit.EVENTS_PER_SECOND,
+                (Query(f"sum {BY_BRANCH} ({rate('headgate_worker_outboxed_effects_total')})", BRANCH),),
             ),
         ),
     ),

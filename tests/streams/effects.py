@@ -41,6 +41,8 @@ async def act(event: Event) -> Any:
     if wish["do"] == "hold":
         while not released():  # noqa: ASYNC110 - another process says so
             await asyncio.sleep(0.01)
+    elif wish["do"] == "block":
+        time.sleep(wish["seconds"])  # noqa: ASYNC251 - what no async handler should do
     elif wish["do"] == "hang":
         await asyncio.Event().wait()
     elif wish["do"] == "hang-once" and event.attempt == 1:

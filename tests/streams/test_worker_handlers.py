@@ -252,7 +252,7 @@ async def test_a_worker_says_over_http_what_it_does(valkey: Server, tmp_path: Pa
             for outcome, count in (("done", 1), ("dead", 1), ("retried", 2)):
                 line = re.compile(rf"headgate_worker_events_total\{{{labels % outcome}\}} {count}\.0")
                 workers.wait(lambda line=line: line.search(get("/metrics")[1]), f"{outcome} {count}")
-            assert re.search(r"headgate_worker_in_flight\{.*\} 1\.0", get("/metrics")[1])
+            assert re.search(r"headgate_worker_in_flight_events\{.*\} 1\.0", get("/metrics")[1])
             assert get("/healthz")[0] == 200
             assert get("/readyz")[0] == 200
             assert get("/other")[0] == 404

@@ -1,9 +1,8 @@
-"""What a worker says over HTTP: /metrics, /healthz (its loop turns), /readyz (it has a lease and reads)."""
+"""What a worker says over HTTP: /metrics (Prometheus or OpenMetrics), /healthz (alive) and /readyz (takes events)."""
 
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -12,9 +11,8 @@ from prometheus_client import make_wsgi_app
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headgate.worker.worker import Worker
-
-_SILENT_SECONDS = 30.0
+    from headgate.worker.health import Health
+    from headgate.worker.metrics import WorkerMetrics
 
 
 class _Quiet(WSGIRequestHandler):
@@ -22,22 +20,19 @@ class _Quiet(WSGIRequestHandler):
         """Probes come every few seconds; nobody reads of each."""
 
 
-def serve(worker: Worker, port: int) -> WSGIServer:
-    """Serves in a thread of its own, so that a loop that is stuck can be told; gives the server (port 0: any)."""
-    metrics = make_wsgi_app(worker.metrics.registry())
+def serve(metrics: WorkerMetrics, health: Health, port: int) -> WSGIServer:
+    """Serves in a thread of its own, so that a loop that stands still can be told; gives the server (port 0: any)."""
+    exposed = make_wsgi_app(metrics.registry())
+    told = {"/healthz": health.alive, "/readyz": health.ready}
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
-            return metrics(environ, start)  # type: ignore[no-any-return] # untyped in the library
-        if path == "/healthz":
-            silent = time.monotonic() - worker.alive_at
-            good, text = silent < _SILENT_SECONDS, f"last heartbeat {silent:.1f} s ago"
-        elif path == "/readyz":
-            good, text = worker.ready, "reading" if worker.ready else "not reading: no lease yet, or draining"
-        else:
+            return exposed(environ, start)  # type: ignore[no-any-return] # untyped in the library
+        if path not in told:
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"paths: /metrics /healthz /readyz\n"]
+        good, text = told[path]()
         start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [text.encode() + b"\n"]
 

@@ -13,6 +13,7 @@ from headgate.handlers import HandlerLoadError, load_handler
 from headgate.handlers.traced import traced
 from headgate.logs import configure_logging
 from headgate.streams.server import Server
+from headgate.worker.health import Health
 from headgate.worker.http import serve
 from headgate.worker.sieve import make_sieve
 from headgate.worker.worker import Worker
@@ -49,13 +50,15 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, worker, number)
-        http = None if http_port < 0 else serve(worker, http_port)
+        health = Health(worker, contract, url)
+        http = None if http_port < 0 else serve(worker.metrics, health, http_port)
         if http is not None:
             log.info("worker.serving", port=http.server_port)
         try:
             if await worker.start_handler():
                 await worker.run()
         finally:
+            health.end()
             await handler.aclose()
             await server.aclose()
 

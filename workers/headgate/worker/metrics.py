@@ -22,51 +22,68 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from headgate.contract import BranchContract
+    from headgate.handlers import Handler
     from headgate.streams.outcome import Outcome
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+BATCH_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 LABELS = ("namespace", "pipeline", "branch")
 FENCED = "fenced"
-_NAMES: dict[str, str] = {Kind.RETRY: "retried", Kind.BACK: "handed_back"}
+_NAMES: dict[str, str] = {Kind.RETRY: "retried", Kind.BACK: "handed_back", Kind.PARK: "parked"}
+_HANDLED = frozenset((Kind.DONE, Kind.RETRY, Kind.DEAD))
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Buckets:
-    """A histogram's counts."""
+    """A histogram's counts, by the upper `bounds` of its buckets."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
+    def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: Sequence[float]) -> None:
+    def observe(self, values: Sequence[float]) -> None:
         """Counts observations. Those of a batch mostly fall into one bucket, which two looks tell."""
-        if not seconds:
+        if not values:
             return
-        least = bisect_left(BOUNDS, min(seconds))
-        if least == bisect_left(BOUNDS, max(seconds)):
-            self.counts[least] += len(seconds)
+        bounds = self.bounds
+        least = bisect_left(bounds, min(values))
+        if least == bisect_left(bounds, max(values)):
+            self.counts[least] += len(values)
         else:
-            for each in seconds:
-                self.counts[bisect_left(BOUNDS, each)] += 1
-        self.total += sum(seconds)
+            for each in values:
+                self.counts[bisect_left(bounds, each)] += 1
+        self.total += sum(values)
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Upper bound and count of all at or below it, as the exposition format wants them."""
         rows: list[tuple[str, float]] = []
         running = 0
-        for bound, count in zip((*BOUNDS, float("inf")), self.counts, strict=True):
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             running += count
-            rows.append(("+Inf" if bound == float("inf") else str(bound), running))
+            rows.append(("+Inf" if bound == float("inf") else str(float(bound)), running))
         return rows
 
 
 class WorkerMetrics(Collector):
-    """Counts what one worker settles; a Prometheus collector over it."""
+    """Counts what one worker does; a Prometheus collector over it, and over what its handler says of its target."""
 
-    def __init__(self, contract: BranchContract, in_flight: Callable[[], int]) -> None:
+    def __init__(
+        self, contract: BranchContract, in_flight: Callable[[], int], handler: Handler | None = None
+    ) -> None:
         self._labels = (contract.namespace, contract.pipeline, contract.branch)
         self._in_flight = in_flight
+        self._handler = handler
+        self.claimed = 0
+        """Events taken over from workers that died."""
+        self.leases_lost = 0
+        self.server_failures = 0
+        """Reads and heartbeats that the server did not answer, or refused for now."""
+        self.outboxed = 0
+        """Effects on other partitions and pipelines, left in the outbox."""
+        self.batches = Buckets(BATCH_BOUNDS)
         self.outcomes = dict.fromkeys((*(kind.value for kind in Kind), FENCED), 0)
         self.handler = Buckets()
         self.queue = Buckets()
@@ -77,10 +94,11 @@ class WorkerMetrics(Collector):
         if not counted:
             self.outcomes[FENCED] += len(outcomes)
             return
+        self.batches.observe([len(outcomes)])
         now_ms = time.time() * 1000
         for kind, count in Counter([outcome.kind for outcome in outcomes]).items():
             self.outcomes[kind] += count
-        outcomes = [outcome for outcome in outcomes if outcome.kind is not Kind.BACK]
+        outcomes = [outcome for outcome in outcomes if outcome.kind in _HANDLED]
         events = [outcome.delivery.event for outcome in outcomes]
         busy = [outcome.busy_us / 1e6 for outcome in outcomes]
         # Clocks of two machines may differ: an event from the future took no time.
@@ -103,20 +121,58 @@ class WorkerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The exposition."""
+        kinds = ", ".join(_NAMES.get(outcome, outcome) for outcome in self.outcomes)
         events = CounterMetricFamily(
-            "headgate_worker_events", "Deliveries by what became of them", labels=(*LABELS, "outcome")
+            "headgate_worker_events",
+            f"Deliveries by what became of them: {kinds}",
+            labels=(*LABELS, "outcome"),
+            unit="events",
         )
         for outcome, count in self.outcomes.items():
             events.add_metric((*self._labels, _NAMES.get(outcome, outcome)), count)
         yield events
         for name, text, buckets in (
-            ("handler", "Time in the handler", self.handler),
-            ("queue", "Time from publish to the first attempt at handling", self.queue),
-            ("end_to_end", "Time from publish to settled", self.end_to_end),
+            ("handler_seconds", "Time in the handler", self.handler),
+            ("queue_seconds", "Time from publish to the first attempt at handling", self.queue),
+            ("end_to_end_seconds", "Time from publish to settled", self.end_to_end),
+            ("settle_batch_events", "Events settled together, by one script", self.batches),
         ):
-            family = HistogramMetricFamily(f"headgate_worker_{name}_seconds", text, labels=LABELS)
+            unit = name.rpartition("_")[2]
+            family = HistogramMetricFamily(f"headgate_worker_{name}", text, labels=LABELS, unit=unit)
             family.add_metric(self._labels, buckets.cumulative(), buckets.total)
             yield family
-        gauge = GaugeMetricFamily("headgate_worker_in_flight", "Events read and not settled", labels=LABELS)
-        gauge.add_metric(self._labels, self._in_flight())
-        yield gauge
+        for name, text, counted in (
+            ("claimed_events", "Events taken over from workers that died", self.claimed),
+            (
+                "outboxed_effects",
+                "Effects on other partitions and pipelines, left for the relay",
+                self.outboxed,
+            ),
+            (
+                "lost_leases",
+                "Leases this worker lost: it was silent for too long, or groups went",
+                self.leases_lost,
+            ),
+            (
+                "server_failures",
+                "Reads and heartbeats the server left unanswered or refused",
+                self.server_failures,
+            ),
+        ):
+            counter = CounterMetricFamily(f"headgate_worker_{name}", text, labels=LABELS)
+            counter.add_metric(self._labels, counted)
+            yield counter
+        pause = 0.0 if self._handler is None else max(0.0, self._handler.paused_until - time.monotonic())
+        state = _BREAKER[getattr(self._handler, "state", "closed")]
+        for name, text, value in (
+            ("in_flight_events", "Events read and not settled", self._in_flight()),
+            ("pause_seconds", "Until the target of an http or container handler may be called again", pause),
+            (
+                "breaker",
+                "Circuit breaker of the target: 0 closed, 1 half-open (a probe is under way), 2 open",
+                state,
+            ),
+        ):
+            gauge = GaugeMetricFamily(f"headgate_worker_{name}", text, labels=LABELS)
+            gauge.add_metric(self._labels, value)
+            yield gauge

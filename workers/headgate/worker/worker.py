@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _SILENT_SECONDS = 10.0  # without an answer: the connection is dead, whatever TCP says
-_ALIVE_SECONDS = 5.0  # between two signs of life while the handler starts
 _LAST_WORD_SECONDS = 5.0  # for the server's answers while draining
 _CLAIMS = 100
 _SWEEP_EVERY = 3  # heartbeats
@@ -66,7 +65,8 @@ class Worker:
     ) -> None:
         self.contract = contract
         self.ready = False
-        self.alive_at = time.monotonic()
+        self.answered_at = time.monotonic()
+        """When the server last answered a heartbeat or an enlisting (monotonic seconds), whatever it said."""
         self._server = server
         self._handler = handler
         self._sieve = sieve
@@ -88,6 +88,7 @@ class Worker:
             self._make_reader(group, waiter) for group, waiter in zip(groups, self._waiters, strict=True)
         ]
         self._suspect: set[Reader | ScriptedReader] = set()
+        self._started = False
         self._draining = asyncio.Event()
         self._enlisting = asyncio.Lock()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -115,6 +116,21 @@ class Worker:
         is_mine = None if ordered is None else ordered.is_mine
         return ScriptedReader(consumers, waiter, self._intake, self._accept, is_mine=is_mine, limit=limit)
 
+    @property
+    def unready(self) -> str:
+        """Why no event is taken now; empty when events are."""
+        if self._draining.is_set():
+            return "draining"
+        if not self._started:
+            return "the handler is not ready: its target does not listen yet"
+        if not self.ready:
+            return "no lease: the server is not reached, or has no such branch"
+        if any(reader.found_closed for reader in self._readers):
+            return "the branch is closed: its target is gone for good"
+        if getattr(self._handler, "state", "") == "open":
+            return "the circuit breaker is open: the target failed again and again"
+        return ""
+
     def drain(self) -> None:
         """Stops reading; `run` returns when what is being handled is settled, or the grace period is over."""
         self._draining.set()
@@ -126,11 +142,7 @@ class Worker:
         """
         starting = asyncio.create_task(self._handler.start(), name="start")
         draining = asyncio.create_task(self._draining.wait(), name="draining")
-        while not (starting.done() or draining.done()):
-            self.alive_at = time.monotonic()
-            await asyncio.wait(
-                {starting, draining}, timeout=_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
+        await asyncio.wait({starting, draining}, return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         if starting.done():
             starting.result()
@@ -141,6 +153,7 @@ class Worker:
 
     async def run(self) -> None:
         """Works until drained; raises what no server can cause. Nothing the server does ends it."""
+        self._started = True
         self._runners.start()
         working = [asyncio.create_task(self._read(reader), name="read") for reader in self._readers]
         beat = asyncio.create_task(self._beat(), name="beat")
@@ -237,6 +250,7 @@ class Worker:
 
     async def _after_failure(self, reader: Reader | ScriptedReader, error: Exception) -> None:
         if isinstance(error, LeaseLostError | NotProvisionedError):
+            self.answered_at = time.monotonic()
             self._forget_lease()
             return
         self.metrics.server_failures += 1
@@ -267,6 +281,7 @@ class Worker:
             for consumer in self._consumers:
                 await consumer.register(lease)
             self.ready = not self._draining.is_set()
+            self.answered_at = time.monotonic()
             log.info("worker.enlisted", consumer=lease)
             if self._ordered is not None:
                 self._ordered.ownership.ring()
@@ -297,6 +312,7 @@ class Worker:
                         await self._sweep()
                         self._relayer.ring()
             except (LeaseLostError, NotProvisionedError) as error:
+                self.answered_at = time.monotonic()
                 log.warning("worker.lease_lost", error=str(error), held=self._intake.held)
                 self._forget_lease()
             except TimeoutError:
@@ -310,7 +326,6 @@ class Worker:
                 self._suspect.update(self._readers)
             for waiter in self._waiters:
                 waiter.close_if_silent(_SILENT_SECONDS)
-            self.alive_at = time.monotonic()
             await asyncio.sleep(every)
 
     async def _sweep(self) -> None:
@@ -329,6 +344,7 @@ class Worker:
                     self.metrics.claimed += len(claimed)
                     log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
                     self._accept_new(claimed)
+                self.answered_at = time.monotonic()
                 if not claimed or len(claimed) < claims:
                     break
 
