@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "bench"
 PUBLISH_BATCH = 500
+DIFFERENT_EVENTS = 4000  # a multiple of the batch; published over and over, each time with ids of their own
 PUBLISH_SECONDS = 120.0
 SETTLE_SECONDS = 60.0
 SNAPSHOT_SECONDS = 0.02  # each costs the server and this machine what a dozen events do
@@ -59,9 +60,10 @@ async def settle(bench: Bench, work: Work, number: int) -> tuple[float, float]:
 
 async def _publish(bench: Bench, work: Work, keys: PipelineKeys, events: int) -> None:
     publisher = Publisher(bench.server, keys)
-    batch = [work.event(bench.random, number) for number in range(PUBLISH_BATCH)]
+    pool = [work.event(bench.random, number) for number in range(DIFFERENT_EVENTS)]
     for start in range(0, events, PUBLISH_BATCH):
-        await publisher.publish(batch[: events - start])
+        at = start % DIFFERENT_EVENTS
+        await publisher.publish(pool[at : at + PUBLISH_BATCH][: events - start])
 
 
 async def watch(server: Server, keys: PipelineKeys, branch: str, events: int) -> list[tuple[int, int]]:

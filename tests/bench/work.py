@@ -77,4 +77,4 @@ ORDERED = Work(
     is_keyed=True,
     options={"ordering": Ordering.KEY},
 )
-WORKS = (PLAIN, FANOUT5, JOINED, EFFECTS, BATCH, FILTERED)
+WORKS = (PLAIN, FANOUT5, JOINED, EFFECTS, BATCH, FILTERED, ORDERED)
