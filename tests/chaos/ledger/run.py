@@ -14,7 +14,7 @@ from chaos.ledger.readback import outboxed, read_ledger
 from chaos.ledger.storm import Crew, Storm
 from chaos.ledger.verify import Verdict, verify
 from headgate.streams import Publisher, Server, StreamsError, measure
-from streams.workers import workers_in
+from headgate.worker.ending import end
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -73,27 +73,24 @@ class Phase:
         With a `durable` server, that is killed and started again `restarts` times, evenly over the work.
         """
         await provision(self._server)
-        with workers_in(folder, self._url) as workers:
-            crew = Crew(workers)
-            storm = Storm(crew, self._url, self._plan.seed)
-            work = [self._publish(), storm.rage()]
-            if durable is not None:
-                work.append(self._restart(durable, restarts, storm))
-            tasks = [asyncio.create_task(each) for each in work]
-            try:
-                # The storm never ends by itself: that one of them failed is what may end this early.
-                await self._until(lambda: self._is_done, seconds, storm, tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            await self._server.rediscover()
+        crew = Crew(folder, self._url)
+        storm = Storm(crew, self._url, self._plan.seed)
+        work = [self._publish(), storm.rage()]
+        if durable is not None:
+            work.append(self._restart(durable, restarts, storm))
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            await self._until(lambda: self._is_done, seconds, storm, tasks)
+            await end(tasks)
             crew.rest()
             crew.tend()
             await self._until(self._is_quiet(), _CALM_SECONDS, storm, [])
             await crew.dismiss()
-            seconds = time.monotonic() - self._began
+        finally:
+            await end(tasks)
+            crew.end()
             await storm.aclose()
+        seconds = time.monotonic() - self._began
         self._say("reading it all back")
         return await self._report(storm, crew, seconds)
 

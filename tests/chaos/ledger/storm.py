@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chaos.ledger.canal import CLAIM_SECONDS, KEYS, contract
 from chaos.ledger.plan import BRANCHES, Strike, strikes
+from chaos.ledger.worker import WorkerProcess
 from headgate.streams import Server, StreamsError
-from streams.workers import WorkerProcess, Workers
+from headgate.worker.ending import end
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TICK_SECONDS = 0.5
 WORKERS_A_BRANCH = 2
@@ -20,9 +25,10 @@ WORKERS_A_BRANCH = 2
 class Crew:
     """The workers of all branches, one a slot; a slot keeps its worker's name, as a pod's container does."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.crashes: list[str] = []
-        self._workers = workers
+        self._folder = folder
+        self._url = url
         self._slots = [(branch, number) for number in range(WORKERS_A_BRANCH) for branch in BRANCHES]
         self._alive = [self._start(slot) for slot in range(len(self._slots))]
         self._paused: dict[int, WorkerProcess] = {}
@@ -32,7 +38,7 @@ class Crew:
         return len(self._slots)
 
     def kill(self, slot: int) -> None:
-        """SIGKILL to the worker and all its children, and another in its place."""
+        """SIGKILL to the worker, and another in its place."""
         self._alive[slot].kill()
         self._replace(slot)
 
@@ -52,7 +58,7 @@ class Crew:
         """SIGTERM; `tend` puts another in its place when it is through."""
         if slot not in self._draining:
             self._draining.add(slot)
-            self._alive[slot].terminate()
+            self._alive[slot].signal(signal.SIGTERM)
 
     def tend(self) -> None:
         """Replaces workers that ended. One that was not asked to, or did not end well, is a crash."""
@@ -74,13 +80,16 @@ class Crew:
         for slot in range(len(self)):
             self.drain(slot)
         for worker in self._alive:
-            try:
-                code = await asyncio.to_thread(worker.wait_ended)
-            except AssertionError:
+            code = await asyncio.to_thread(worker.wait_ended)
+            if code is None:
                 self._crashed(worker, "did not end when told to")
-                continue
-            if code not in (0, -signal.SIGTERM):
+            elif code not in (0, -signal.SIGTERM):
                 self._crashed(worker, f"ended with {code}")
+
+    def end(self) -> None:
+        """SIGKILL to all: none outlives the run."""
+        for worker in self._alive:
+            worker.kill()
 
     def _crashed(self, worker: WorkerProcess, how: str) -> None:
         lines = [line for line in worker.log().splitlines() if "event.retried" not in line]
@@ -89,14 +98,11 @@ class Crew:
     def _replace(self, slot: int) -> None:
         self._paused.pop(slot, None)
         self._draining.discard(slot)
-        self._workers.started.remove(self._alive[slot])
         self._alive[slot] = self._start(slot)
 
     def _start(self, slot: int) -> WorkerProcess:
         branch, number = self._slots[slot]
-        worker = WorkerProcess(self._workers, contract(branch), f"{branch}-{number}")
-        self._workers.started.append(worker)
-        return worker
+        return WorkerProcess(self._folder, self._url, contract(branch), f"{branch}-{number}")
 
 
 class Storm:
@@ -108,6 +114,7 @@ class Storm:
         self._server = Server.connect(url)
         self._plan = strikes(seed, len(crew), TICK_SECONDS, CLAIM_SECONDS)
         self._dice = random.Random(f"cuts/{seed}")
+        self._cutting: set[asyncio.Task[None]] = set()
 
     async def rage(self) -> None:
         """Strikes until cancelled."""
@@ -119,16 +126,19 @@ class Storm:
             due = max(due, loop.time() - 1) + TICK_SECONDS
             self._crew.tend()
             for blow in blows:
-                await self._strike(blow)
+                self._strike(blow)
 
     async def aclose(self) -> None:
-        """Closes its own connection."""
+        """Ends what it still cuts, and closes its own connection."""
+        await end(self._cutting)
         await self._server.aclose()
 
-    async def _strike(self, blow: Strike) -> None:
+    def _strike(self, blow: Strike) -> None:
         match blow.kind:
             case "cut":
-                self.struck["cut"] += await self._cut(blow.share)
+                # Beside the ticks: a server that is just being restarted may take its time to answer.
+                self._cutting.add(task := asyncio.create_task(self._cut(blow.share)))
+                task.add_done_callback(self._cutting.discard)
                 return
             case "kill":
                 self._crew.kill(blow.slot)
@@ -139,19 +149,17 @@ class Storm:
                 asyncio.get_running_loop().call_later(blow.seconds, self._crew.resume, blow.slot, worker)
         self.struck[blow.kind] += 1
 
-    async def _cut(self, share: float) -> int:
-        """Cuts a share of the connections to every node, the publisher's too; gives how many."""
-        cut = 0
-        try:
+    async def _cut(self, share: float) -> None:
+        """Cuts a share of the connections to every node, the publisher's too."""
+        with contextlib.suppress(StreamsError):
             for key in {partition.stats for partition in KEYS.all}:
                 clients: Any = await self._server.execute(key, "CLIENT", "LIST", "TYPE", "normal")
                 ids = [line.split(" ", 1)[0].removeprefix("id=") for line in _text(clients).splitlines()]
                 for each in sorted(ids, key=int):
                     if self._dice.random() < share:
-                        cut += int(await self._server.execute(key, "CLIENT", "KILL", "ID", each))
-        except StreamsError:
-            pass  # it is the server's turn to be away
-        return cut
+                        self.struck["cut"] += int(
+                            await self._server.execute(key, "CLIENT", "KILL", "ID", each)
+                        )
 
 
 def _text(reply: Any) -> str:
