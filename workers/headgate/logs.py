@@ -78,7 +78,7 @@ def configure_logging(**bound: str) -> None:
     logging.root.setLevel(level)
     if wanted not in LEVELS:
         known = ", ".join(LEVELS)
-        structlog.get_logger("headgate.worker").warning("log.unknown_level", level=wanted, known=known)
+        structlog.get_logger("headgate.worker").warning("log.unknown_level", wanted=wanted, known=known)
 
 
 def _add_handled_event(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
