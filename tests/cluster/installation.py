@@ -21,7 +21,7 @@ def install(cluster: Cluster, *values: str) -> None:
         "upgrade", "--install", "headgate", str(ROOT / "charts/headgate"), "--namespace", OPERATOR_NAMESPACE,
         "--set", "image.tag=dev", "--set", f"redis.url={IN_CLUSTER_URL}",
         # Images keep their tag: what was rebuilt since the cluster last ran must be what runs now.
-        "--set", f"podAnnotations.built-from={image_inputs('operator')}", "--wait", "--timeout", "120s",
+        "--set-string", f"podAnnotations.built-from={image_inputs('operator')}", "--wait", "--timeout", "120s",
         *(option for value in values for option in ("--set", value)),
     )  # fmt: skip
     cluster.wait(OPERATOR_NAMESPACE, "deployment/valkey", "condition=Available", 60)
