@@ -88,6 +88,7 @@ class Consumer:
             keys.dedupe(""),
             keys.blocked(branch),
             keys.parked(branch),
+            keys.again(branch),
         )
         join = contract.join
         self._is_joined = join is not None and branch in join.branches

@@ -66,6 +66,10 @@ class PartitionKeys:
         """List of the events behind a blocked key, in order; without a key the prefix of all."""
         return f"{self.tag}:parked:{branch}:{key}"
 
+    def again(self, branch: str) -> str:
+        """Hash of what a replay gives a branch again: by lane the last entry, and those not settled when it began."""
+        return f"{self.tag}:again:{branch}"
+
     def rate(self, branch: str) -> str:
         """String of a branch's rate limit: when it is full again; on partition 0 only."""
         return f"{self.tag}:rate:{branch}"

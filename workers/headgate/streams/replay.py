@@ -96,7 +96,11 @@ async def replay(server: Server, keys: PipelineKeys, plan: ReplayPlan) -> int:
     Doing it again changes nothing but what was read meanwhile. Raises NotProvisionedError, ServerUnavailableError.
     """
     calls = [
-        Call(REPLAY, (*partition.lanes, partition.settings), (plan.branch, *move))
+        Call(
+            REPLAY,
+            (*partition.lanes, partition.settings, partition.again(plan.branch)),
+            (plan.branch, *move),
+        )
         for partition, move in zip(keys.all, plan.moves, strict=True)
     ]
     for reply in await server.run_all(calls):

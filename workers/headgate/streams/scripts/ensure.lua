@@ -102,7 +102,7 @@ for branch in pairs(gone) do
   for _, key in ipairs(redis.call('HKEYS', KEYS[4] .. 'blocked:' .. branch)) do
     redis.call('DEL', KEYS[4] .. 'parked:' .. branch .. ':' .. key)
   end
-  for _, name in ipairs({'retry', 'delayed', 'gate', 'beats', 'closed', 'owner', 'blocked', 'rate'}) do
+  for _, name in ipairs({'retry', 'delayed', 'gate', 'beats', 'closed', 'owner', 'blocked', 'rate', 'again'}) do
     redis.call('DEL', KEYS[4] .. name .. ':' .. branch)
   end
   for lane = 1, 3 do redis.call('HDEL', KEYS[5], settled_field(lane, branch)) end

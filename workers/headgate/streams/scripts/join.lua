@@ -110,13 +110,13 @@ end
 
 -- Adds one outcome of a branch: of the event itself when id is the root's, else of the part that id names; `kids` is the
 -- number of parts it was split into. Makes the record when that decides the join. A second outcome of the same branch for
--- the same event changes nothing. Which outcomes are wanted is asked of the branches by name: what a branch left that
+-- the same event changes nothing; nor does one of an event that is given `again` after its join was made. Which outcomes are wanted is asked of the branches by name: what a branch left that
 -- has gone from the join since is none.
-local function gather(join, root, branch, id, outcome, kids, published, now)
+local function gather(join, root, branch, id, outcome, kids, published, now, again)
   local hash, is_part = join.prefix .. root, id ~= root
   local is_late = redis.call('HEXISTS', hash, '#late') == 1
-  -- A part's join is there until its last outcome is in: one that has gone was forgotten.
-  if (is_part and redis.call('EXISTS', hash) == 0)
+  -- A part's join, and that of an event given again, is there until its last outcome is in: one that has gone was made.
+  if ((is_part or again) and redis.call('EXISTS', hash) == 0)
     or redis.call('HSETNX', hash, is_part and branch .. '/' .. id or branch, is_late and '' or outcome) == 0 then
     redis.call('HINCRBY', join.stats, 'late', 1)
     return

@@ -5,11 +5,11 @@
 -- KEYS  1 dead letters   2 retry stream   3 stats   4 blocked   5 parked prefix   6 owner (is there: ordered by key)
 -- ARGV  1 group, then ids of dead letters
 -- Gives how many were given again, or -1 when the branch has no group
-local DROPPED = {error = true, attempts = true, origin = true, worker = true, attempt = true}
+local DROPPED = {error = true, attempts = true, origin = true, worker = true, attempt = true, again = true}
 
--- The event's fields without what made it a dead letter; its key and its id.
+-- The event's fields without what made it a dead letter (`again`: see again.lua); its key and its id.
 local function first_attempt(fields)
-  local out, key, id = {'attempt', '1'}, nil, ''
+  local out, key, id = {'attempt', '1', 'again', '1'}, nil, ''
   for i = 1, #fields, 2 do
     local name, value = fields[i], fields[i + 1]
     if name == 'key' and value ~= '' then key = value elseif name == 'id' then id = value end

@@ -5,6 +5,7 @@
 -- because an outcome is written only for a delivery that is still pending.
 -- KEYS  1-3 the lanes   4 retry stream   5 delay set   6 dead letters   7 stats   8 joins   9 joined   10 join prefix
 --       11 beats   12 counts   13 values   14 outbox   15 settings   16 dedupe prefix   17 blocked   18 parked prefix
+--       19 again
 -- ARGV  1 group   2 consumer   3 busy time of the handlers in microseconds   4 1 when ordered by key
 --       5 join time-out in ms   6 results a join needs (0: all)   7 pipeline that gets its records ('': none)
 --       8 number of joined branches, then their names
@@ -18,6 +19,7 @@
 -- Gives {-1} when the lease is lost, else how many were settled, how many entries the outbox got, the keys unblocked
 --@include fields.lua
 --@include join.lua
+--@include again.lua
 --@include effects.lua
 local group, consumer, ordered = ARGV[1], ARGV[2], ARGV[4] == '1'
 if not redis.call('ZSCORE', KEYS[11], consumer) then return {-1} end
@@ -88,7 +90,7 @@ while at <= #ARGV do
   stream = tonumber(stream)
   -- The outcome first, then the ack: scripts have no rollback, and what cannot be written must stay pending.
   if #redis.call('XPENDING', KEYS[stream], group, entry, entry, 1) == 1 then
-    local kids, outcome = 0, nil
+    local kids, outcome, again = 0, nil, branches > 0 and is_again(KEYS[19], KEYS, stream, entry)
     if effects > 0 and not is_sound then
       check_effect_keys(KEYS)
       is_sound = true
@@ -103,17 +105,17 @@ while at <= #ARGV do
       filtered, outcome = filtered + 1, '~'
     elseif kind == 'retry' then
       retried = retried + 1
-      redis.call('ZADD', KEYS[5], now + tonumber(first), second)
+      redis.call('ZADD', KEYS[5], now + tonumber(first), again and second .. AGAIN_PACKED or second)
       if ordered and key ~= '' then redis.call('HSETNX', KEYS[17], key, id) end
     elseif kind == 'dead' then
       dead, outcome = dead + 1, '-' .. first
       redis.call('XADD', KEYS[6], '*', 'error', first, unpack(unpack_fields(second)))
     else
       back = back + 1
-      requeue(key, id, first)
+      requeue(key, id, again and first .. AGAIN_PACKED or first)
     end
     if outcome then
-      if branches > 0 then gather(join, root, group, id, outcome, kids, published, now) end
+      if branches > 0 then gather(join, root, group, id, outcome, kids, published, now, again) end
       if ordered and key ~= '' then release(key, id) end
     end
     redis.call('XACK', KEYS[stream], group, entry)
