@@ -160,9 +160,10 @@ class Steering:
             if measurement is None or any(b.backlog is None for b in measurement.branches.values()):
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 ensured = await topology.ensure(server, pipeline)
-                if ensured.healed:
-                    flight.healed |= dict.fromkeys(ensured.healed)
-                    log.warning("groups healed", pipeline=str(pipeline), branches=ensured.healed)
+                # A server that was emptied does not know what it had; but the groups of what is flown had been made.
+                if ensured.made:
+                    flight.healed |= dict.fromkeys(ensured.made)
+                    log.warning("groups healed", pipeline=str(pipeline), branches=ensured.made)
             swept = await sweep(server, pipeline.keys, pipeline.join)
             if swept.lost or swept.dropped:
                 log.warning(

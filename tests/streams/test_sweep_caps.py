@@ -165,6 +165,19 @@ async def test_a_live_worker_settles_what_the_cap_took_under_its_hands(server: S
     assert (figure.backlog, figure.dead_letters) == (0, 1)
 
 
+async def test_what_a_live_worker_never_got_and_the_cap_took_does_not_stay_pending(server: Server) -> None:
+    async with desk(server) as canal:
+        await provision(canal, max_events=1)
+        await publish_at(canal, now_ms(), 3)
+        consumer = await take_held(canal, "w1.x", 3)
+        assert (await sweep(server, canal.keys, None)).lost == {"a": 2}
+        assert (await canal.measured()).branches["a"].pending == 3
+        (left,) = await consumer.recover(())
+        assert (await canal.measured()).branches["a"].pending == 1
+        assert (await consumer.settle([done(left)])).count == 1
+        assert (await canal.measured()).branches["a"].backlog == 0
+
+
 async def test_a_branch_whose_group_is_lost_is_counted_too(server: Server) -> None:
     async with desk(server, BRANCHES) as canal:
         await provision(canal, max_events=10)

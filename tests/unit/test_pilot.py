@@ -96,7 +96,7 @@ class World:
 
     async def _ensure(self, server: str, *_: object) -> Ensured:
         self.healed.append(server)
-        return Ensured(healed=("slow",))
+        return Ensured(made=("slow",))
 
     async def _read_closed(self, *_: object) -> Closed:
         self.asked += 1

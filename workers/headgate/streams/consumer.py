@@ -183,7 +183,9 @@ class Consumer:
                 replies = await asyncio.gather(
                     *(wire.call("XRANGE", stream, entry, entry) for entry, _ in lost)
                 )
-                for (_, count), entries in zip(lost, replies, strict=True):
+                for (entry, count), entries in zip(lost, replies, strict=True):
+                    if not entries:  # trimmed by the retention's cap, and counted there (sweep.lua)
+                        await wire.call("XACK", stream, self._group, entry)
                     self.decode(number, entries, lease, received, found, deliveries_before=count - 1)
                 if len(held) < _PAGE:
                     break
@@ -325,4 +327,6 @@ def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
 def _pack_dead(delivery: Delivery) -> bytes:
     attempts = delivery.event.attempt
     worker = (b"worker", delivery.lease.encode())
-    return pack_fields(delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry, *worker))
+    return pack_fields(
+        delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry, *worker)
+    )
