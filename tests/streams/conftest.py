@@ -1,39 +1,51 @@
 """Real servers for this tier; a test that takes `server_url` or `server` runs once for each kind.
 
 Servers start on first use and stop with the session. What a test left behind is flushed before the next one.
-A missing redis-server fails the test and names the package: nothing is skipped.
+A missing redis-server fails the test and names the package. Nothing is skipped, but for Redis 8 where it cannot be had.
 """
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.servers import SERVERS, flush
+from streams.servers import KINDS, NEWER, SERVERS, flush
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from headgate.streams import Server
 
+SCRIPTS = Path(__file__).parents[2] / "workers" / "headgate" / "streams" / "scripts"
+
 
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[[str], str]]:
-    """`start_server(kind)` gives the URL of the session's one server of a kind: redis7, valkey or cluster."""
+    """`start_server(kind)` gives the URL of the session's one server of a kind, such as redis7 or cluster."""
     urls: dict[str, str] = {}
     with contextlib.ExitStack() as running:
 
         def start(kind: str) -> str:
             if kind not in urls:
-                urls[kind] = running.enter_context(SERVERS[kind]())
+                urls[kind] = running.enter_context((SERVERS | NEWER)[kind]())
             return urls[kind]
 
         yield start
 
 
-@pytest.fixture(params=tuple(SERVERS))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `server` runs on every kind; a script's own tests on the newest Redis too."""
+    if "server_url" in metafunc.fixturenames:
+        names = {f"test_{path.stem}" for path in SCRIPTS.glob("*.lua")}
+        of_script = metafunc.module.__name__.rpartition(".")[2] in names
+        kinds = dict.fromkeys((*KINDS, "redis8") if of_script else KINDS)
+        metafunc.parametrize("server_url", tuple(kinds), indirect=True)
+
+
+@pytest.fixture
 def server_url(request: pytest.FixtureRequest, start_server: Callable[[str], str]) -> str:
     """URL of an empty server; the test runs once for each of redis7, valkey and cluster."""
     return _empty(start_server(request.param))

