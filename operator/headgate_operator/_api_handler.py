@@ -102,7 +102,7 @@ class ContainerHandler(Model):
 
     image: Image = Field(
         description="The image. It must run as a user other than root; pod.env, envFrom, volumeMounts,"
-        " resources and imagePullPolicy apply to it.",
+        " resources and imagePullPolicy apply to it, variables named OTEL_* and HEADGATE_* to the worker too.",
         examples=["registry.example/resize:7"],
     )
     port: Annotated[int, Field(ge=1, le=65535)] = Field(

@@ -97,6 +97,15 @@ def test_what_the_branch_sets_of_its_pod_applies_to_the_users_container_alone():
     assert "HEADGATE_REDIS_URL" not in str(own)
 
 
+def test_logs_and_traces_of_a_worker_beside_a_container_can_be_set_too():
+    env = [{"name": "OTEL_SERVICE_NAME", "value": "a"}, {"name": "HEADGATE_LOG_LEVEL", "value": "debug"}]
+    found = pod({"container": OWN}, pod={"env": [*env, {"name": "TOKEN", "value": "b"}]})
+    (own,), (worker,) = found["initContainers"], found["containers"]
+    assert [each["name"] for each in own["env"]] == ["OTEL_SERVICE_NAME", "HEADGATE_LOG_LEVEL", "TOKEN"]
+    assert all(each in worker["env"] for each in env)
+    assert "TOKEN" not in str(worker["env"])
+
+
 def test_what_the_branch_sets_of_its_pod_applies_to_a_worker_that_pushes_to_a_url():
     (worker,) = pod({"http": URL}, pod=SETTINGS)["containers"]
     assert worker["resources"] == SETTINGS["resources"]

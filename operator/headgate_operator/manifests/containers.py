@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WORKER = "worker"
 HANDLER = "handler"
 HTTP_PORT = 9100
+_OF_BOTH = ("OTEL_", "HEADGATE_")
 _SCRATCH = "headgate-tmp"
 _SIGNING = "headgate-signing"
 _SIGNING_FOLDER = "/var/run/headgate/signing"
@@ -41,7 +42,10 @@ def worker(pipeline: Pipeline, branch: BranchSpec, redis: RedisSource, pushing_i
             f"spec.branches: {branch.name!r} pushes its events, and the operator was not told which image does that:"
             " set worker.image of the chart, or HEADGATE_WORKER_IMAGE of the operator",
         )
-    settings = {} if branch.handler.container is not None else _settings(branch.pod)
+    settings = _settings(branch.pod)
+    if branch.handler.container is not None:
+        # The rest is for the code in the branch's own container; logs and traces are of both.
+        settings = {"env": [each for each in settings.get("env", ()) if each["name"].startswith(_OF_BOTH)]}
     return settings | {
         "name": WORKER,
         "image": image,
