@@ -161,3 +161,14 @@ def test_every_function_that_is_named_is_there(function: str) -> None:
 def test_every_member_is_there() -> None:
     for member in MEMBERS:
         assert compile_filter(f"has(event.{member})").matches(event({"a": 1}))
+
+
+def test_remembered_answers_are_each_events_own_and_bounded() -> None:
+    wanted = compile_filter('event.type == "a" && event.lane == "high"')
+    for _ in range(2):
+        for number in range(1500):
+            for lane in Lane:
+                kind = "a" if number == 1 else f"type-{number}"
+                assert wanted.matches(event(type=kind, lane=lane)) is (number == 1 and lane is Lane.HIGH)
+    assert wanted._answers is not None
+    assert len(wanted._answers) <= 1000

@@ -60,6 +60,8 @@ _BOUND = re.compile(r"\.(?:all|exists|exists_one|existsOne|filter|map)\((\w+),")
 _MATCHES = re.compile(r"""\.matches\(\s*([rR]?(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))\s*\)""")
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
 _EXAMPLE = 'for example event.type == "video.uploaded" && event.data.seconds > 0'
+_FEW_VALUES = frozenset(("type", "source", "lane"))
+_ANSWERS = 1000
 _SHOWN = 60  # characters of a value or an expression in an error
 
 _Path = tuple[str, ...]
@@ -79,6 +81,8 @@ class Filter:
         self._paths = paths
         wanted = _tree(paths)
         self._members = tuple((name, MEMBERS[name], wanted[name]) for name in MEMBERS if name in wanted)
+        # The answer for members of few values is looked up: a tenth of the cost of evaluating it again.
+        self._answers: dict[tuple[Any, ...], bool] | None = {} if wanted.keys() <= _FEW_VALUES else None
 
     def matches(self, event: Event) -> bool:
         """Whether the branch wants the event.
@@ -86,6 +90,18 @@ class Filter:
         Raises FilterError when the expression cannot be evaluated over it or gives no boolean, InvalidEventError when
         the expression mentions the data and that is no JSON.
         """
+        answers = self._answers
+        if answers is None:
+            return self._evaluate(event)
+        seen = tuple([get(event) for _, get, _ in self._members])
+        found = answers.get(seen)
+        if found is None:
+            found = self._evaluate(event)
+            if len(answers) < _ANSWERS:
+                answers[seen] = found
+        return found
+
+    def _evaluate(self, event: Event) -> bool:
         try:
             value = {name: _prune(get(event), tree) for name, get, tree in self._members}
             found = self._program.execute({"event": value})

@@ -74,4 +74,4 @@ def _reason(match: str) -> str:
         return f"is no regular expression: {error.msg}{where}; put a \\ before a character that stands for itself"
     except (OverflowError, RecursionError):
         pass
-    return "is too large, or has look-around or a back-reference, which linear time has no room for: write it without"
+    return "is too large, or has look-around or a back-reference, which linear time has no room for; write it without"

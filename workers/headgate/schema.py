@@ -67,7 +67,7 @@ def _reason(error: jsonschema_rs.ValidationError) -> str:
     said = error.message.split("\n", 1)[0].replace(_MASK, _shown(error.instance))
     keyword = error.instance_path[-1] if error.instance_path else ""
     if keyword == "type" and error.kind.name == "anyOf":
-        return f"{said}; use array, boolean, integer, null, number, object or string"
+        return f"{_shown(error.instance)} is no type; use array, boolean, integer, null, number, object or string"
     if "nothing is fetched" in said:
         return f"$ref: {said.rpartition('Error: ')[2]}"
     if "meta-schema" in said:
