@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.event import Lane, NewEvent
 from headgate.streams import (
+    Gate,
     Server,
     close_branch,
     ensure_groups,
@@ -16,6 +17,7 @@ from headgate.streams import (
     read_closed,
     remove_pipeline,
     reopen_if_moved,
+    set_gate,
 )
 from headgate.streams.waiter import Waiter
 from headgate.worker.intake import Intake
@@ -91,8 +93,9 @@ async def test_opening_says_whether_it_was_closed(server: Server) -> None:
 
 async def test_a_branch_closed_on_one_partition_only_counts_as_closed(server: Server) -> None:
     async with desk(server, partitions=2) as canal:
-        name = canal.keys.partition(1).closed("a")
+        name = canal.keys.partition(0).closed("a")
         await canal.command(name, "SET", name, "by hand")
+        await set_gate(server, canal.keys, "a", Gate(delayed=frozenset({Lane.LOW})), 60)
         closed = await read_closed(server, canal.keys, "a")
         assert closed is not None
         assert closed.reason == "by hand"
