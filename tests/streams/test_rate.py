@@ -7,6 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from headgate.streams.rate import RateLimit, burst_of
+from headgate.streams.waiter import Waiter
+from headgate.worker.intake import Intake
+from headgate.worker.scripted import ScriptedReader
 from streams.desk import Desk, desk
 from streams.workers import workers_in
 
@@ -103,6 +106,17 @@ async def test_an_unused_bucket_leaves_no_key(server: Server) -> None:
         await asyncio.sleep(0.01)
         await bucket.give(1)
         assert await canal.command(key, "EXISTS", key) == 0
+
+
+async def test_a_reader_that_finds_nothing_keeps_no_token(server: Server) -> None:
+    async with desk(server) as canal:
+        consumer = await canal.consumer()
+        waiter = Waiter(server, [consumer], "a")
+        bucket = limit(canal, 0.1)
+        reader = ScriptedReader([consumer], waiter, Intake(8, 1), lambda _: None, is_mine=None, limit=bucket)
+        await reader.turn()
+        waiter.close()
+        assert (await bucket.take(1)).tokens == 1
 
 
 async def test_three_workers_begin_no_more_than_the_rate_allows_and_no_less(

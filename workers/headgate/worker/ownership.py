@@ -123,12 +123,13 @@ class Ownership:
         place = sorted(members).index(lease) * len(views) // len(members) if lease in members else 0
         for step in range(len(views)):
             partition = (place + step) % len(views)
-            if len(self.tokens) >= share:
-                break
-            # One of its own that it does not read: taking it was broken off.
-            unread = partition not in self.tokens and partition not in self.giving
-            if unread and views[partition].owner in ("", lease):
+            if partition in self.tokens or partition in self.giving:
+                continue
+            if len(self.tokens) < share and views[partition].owner in ("", lease):
                 await self._take(self._owners[partition])
+            elif views[partition].owner == lease:
+                # Taking it was broken off, and now there is no room for it.
+                self.giving.add(partition)
 
     async def finish(self) -> None:
         """Gives up what nothing is held of any more. Raises StreamsError."""

@@ -14,16 +14,14 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]))
 if not redis.call('ZSCORE', KEYS[1], consumer) then return {-1} end
 
 local stored = redis.call('HGETALL', KEYS[2])
-local owner, token, gave, away = '', 0, nil, {}
+local owner, token, away = '', 0, {}
 for i = 1, #stored, 2 do
   local name, value = stored[i], stored[i + 1]
   if name == 'consumer' then
     owner = value
   elseif name == 'token' then
     token = tonumber(value)
-  elseif name == 'gave' then
-    gave = value
-  else
+  elseif name ~= 'gave' then
     local gone = string.sub(name, 6)
     if redis.call('ZSCORE', KEYS[1], gone) then away[gone] = true else redis.call('HDEL', KEYS[2], name) end
   end
@@ -33,7 +31,6 @@ if owner ~= '' and not redis.call('ZSCORE', KEYS[1], owner) then owner = '' end
 if wish == 'take' and owner == '' then
   owner, token = consumer, math.max(token + 1, now)
   redis.call('HSET', KEYS[2], 'consumer', owner, 'token', string.format('%.0f', token))
-  if gave == consumer then redis.call('HDEL', KEYS[2], 'gave') end
 elseif wish == 'give' and owner == consumer then
   owner = ''
   redis.call('HDEL', KEYS[2], 'consumer')
