@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.contract import BranchContract
 from headgate.event import Event
@@ -13,6 +16,11 @@ from headgate.schema import SchemaError
 from headgate.streams.outcome import Delivery
 from headgate.worker.sieve import make_sieve
 
+json_bodies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=3),
+    max_leaves=6,
+).map(lambda value: json.dumps(value).encode())
 NUMBER = {"properties": {"n": {"type": "number"}}, "required": ["n"]}
 
 
@@ -74,6 +82,37 @@ def test_what_is_no_event_stays_so() -> None:
     (one,) = given = deliveries(b"")
     one.invalid = "not an event: data"
     assert sift(given, filter="event.data.n > 1") == (["0"], [], {"0": "not an event: data"})
+
+
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=20) | json_bodies, st.integers(0, 10**15 - 1), st.text() | st.none())
+    ),
+    st.sampled_from(
+        [
+            'event.data.a.b == 1 || event.data.b > event.data.a || event.data == "x"',
+            'event["data"]["a"].size() > 1 && event.key.startsWith("a")',
+            "event.data.exists(x, x.a == 1) || event.data.all(x, x > 2)",
+            "event.time.getFullYear() + event.data == 2 || string(event.time) == event.id",
+            "event.data in [1, 2] || int(event.data) / event.data > 1",
+            "event",
+        ]
+    ),
+    st.sampled_from(
+        [None, NUMBER, {"$ref": "#/$defs/x", "$defs": {"x": {"items": {"$ref": "#/$defs/x"}, "minimum": 3}}}]
+    ),
+)
+def test_no_event_stops_the_sieve_and_each_comes_out_once(
+    events: list[tuple[bytes, int, str | None]], text: str, schema: Any
+) -> None:
+    given_events = [
+        Delivery(Event(id=str(at), body=body, published_ms=ms, key=key), 2, b"1-0", "w.x", 0.0)
+        for at, (body, ms, key) in enumerate(events)
+    ]
+    keep, filtered, invalid = sift(given_events, filter=text, schema=schema)
+    assert sorted(map(int, keep + filtered)) == list(range(len(events)))
+    assert all(invalid.values())
+    assert not invalid.keys() & set(filtered)
 
 
 def test_settings_that_cannot_be_compiled_are_refused() -> None:

@@ -14,11 +14,26 @@ from typing import TYPE_CHECKING, Any
 import cel
 
 from headgate.event import InvalidEventError
+from headgate.filter_text import EXAMPLE, explain_syntax, member_paths, names_only, place, where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from headgate.event import Event
+
+
+class FilterError(ValueError):
+    """A filter cannot be compiled or evaluated: says where, what is wrong and what to do."""
+
+
+def _time(event: Event) -> datetime:
+    try:
+        return datetime.fromtimestamp(event.published_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise FilterError(
+            f"event.time: {event.published_ms} ms is after the year 9999; correct it"
+        ) from error
+
 
 MEMBERS: dict[str, Callable[[Event], Any]] = {
     "id": lambda event: event.id,
@@ -27,7 +42,7 @@ MEMBERS: dict[str, Callable[[Event], Any]] = {
     "key": lambda event: event.key,
     "lane": lambda event: event.lane.value,
     "attempt": lambda event: event.attempt,
-    "time": lambda event: datetime.fromtimestamp(event.published_ms / 1000, UTC),
+    "time": _time,
     "data": lambda event: event.data,
 }
 _SAMPLE = {
@@ -49,27 +64,14 @@ FUNCTIONS = frozenset(
     )
 )
 _TYPES = frozenset(("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"))
-_LITERAL = re.compile(
-    r"""[bB]?[rR][bB]?(?:"[^"\n]*"|'[^'\n]*')"""
-    r"""|[bB]?(?:"{3}.*?"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*""",
-    re.DOTALL,
-)
-# `event` and the members after it, unless it is itself a member; a name before a parenthesis is a method.
-_CHAIN = re.compile(r"""(?<![\w)\]}"]\.)(?<!\w)event\b((?:\.[A-Za-z_]\w*)*)(\(?)""")
 _BOUND = re.compile(r"\.(?:all|exists|exists_one|existsOne|filter|map)\((\w+),")
 _MATCHES = re.compile(r"""\.matches\(\s*([rR]?(?:"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))\s*\)""")
-_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
-_EXAMPLE = 'for example event.type == "video.uploaded" && event.data.seconds > 0'
 _FEW_VALUES = frozenset(("type", "source", "lane"))
 _ANSWERS = 1000
 _SHOWN = 60  # characters of a value or an expression in an error
 
 _Path = tuple[str, ...]
 _Tree = dict[str, Any]  # members by name; None stands for the whole value
-
-
-class FilterError(ValueError):
-    """A filter cannot be compiled or evaluated: says where, what is wrong and what to do."""
 
 
 class Filter:
@@ -105,7 +107,7 @@ class Filter:
         try:
             value = {name: _prune(get(event), tree) for name, get, tree in self._members}
             found = self._program.execute({"event": value})
-        except InvalidEventError:
+        except (InvalidEventError, FilterError):
             raise
         except (
             Exception
@@ -123,8 +125,8 @@ class Filter:
             missing = str(error.args[0]) if error.args else ""
             for path, depth, _ in steps:
                 if depth < len(path) and path[depth] == missing:
-                    place = _name(path[: depth + 1])
-                    return f"{place}: no such key; guard it with has({place})"
+                    name = _name(path[: depth + 1])
+                    return f"{name}: no such key; guard it with has({name})"
             return f"no such key: {missing!r}; guard it with has(...)"
         for path, depth, value in steps:
             if depth < len(path):
@@ -141,49 +143,37 @@ def compile_filter(text: str) -> Filter:
     """A filter from its text; raises FilterError with line and column, what is wrong and the remedy."""
     if not text.strip():
         raise FilterError(
-            f"the expression is empty: leave it out to get every event, or write one, {_EXAMPLE}"
+            f"the expression is empty: leave it out to get every event, or write one, {EXAMPLE}"
         )
     try:
         program = cel.compile(text)
     except ValueError as error:
-        raise FilterError(_explain_syntax(text, str(error))) from error
-    bare = _bare(text)
-    paths = tuple(dict.fromkeys(_paths(bare)))
+        raise FilterError(explain_syntax(text, str(error))) from error
+    bare = names_only(text)
+    paths = tuple(dict.fromkeys(member_paths(bare)))
     _check_names(text, bare, program, paths)
     _check_patterns(text)
     _try(program, paths)
     return Filter(text, program, paths)
 
 
-def _bare(text: str) -> str:
-    """The expression without literals, comments and spaces within chains of members."""
-    bare = _LITERAL.sub(lambda found: " " if found[0].startswith("//") else '""', text)
-    return re.sub(r"\s*([.,(])\s*", r"\1", bare)
-
-
-def _paths(bare: str) -> Iterator[_Path]:
-    for found in _CHAIN.finditer(bare):
-        path = tuple(found[1].split(".")[1:])
-        yield path[:-1] if found[2] else path
-
-
 def _check_names(text: str, bare: str, program: cel.Program, paths: tuple[_Path, ...]) -> None:
     known = {"event", *_BOUND.findall(bare), *_TYPES}
     for name in program.variables():
         if name not in known:
-            raise FilterError(f"{_where(text, name)}: there is no variable {name!r}, only event; {_EXAMPLE}")
+            raise FilterError(f"{where(text, name)}: there is no variable {name!r}, only event; {EXAMPLE}")
     for name in program.functions():
         if name.isalnum() and name not in FUNCTIONS:
             functions = ", ".join(sorted(FUNCTIONS))
             raise FilterError(
-                f"{_where(text, name)}: there is no function {name!r}; these are, and has(): {functions}"
+                f"{where(text, name)}: there is no function {name!r}; these are, and has(): {functions}"
             )
     for path in paths:
         if path and path[0] not in MEMBERS:
             members = ", ".join(MEMBERS)
             data = f"; in the data it is event.data.{path[0]}"
             raise FilterError(
-                f"{_where(text, path[0])}: an event has no member {path[0]!r}, only {members}{data}"
+                f"{where(text, path[0])}: an event has no member {path[0]!r}, only {members}{data}"
             )
 
 
@@ -194,8 +184,8 @@ def _check_patterns(text: str) -> None:
         except RuntimeError as error:
             said = " ".join(str(error).partition("not a valid regex:")[2].split()) or str(error)
             said = said.rpartition("error: ")[2].removesuffix(". Check function arguments and their types.")
-            place = _place(text, found.start(1))
-            raise FilterError(f"{place}: {found[1]} is no regular expression: {said}") from error
+            where_it_is = place(text, found.start(1))
+            raise FilterError(f"{where_it_is}: {found[1]} is no regular expression: {said}") from error
 
 
 def _try(program: cel.Program, paths: tuple[_Path, ...]) -> None:
@@ -210,42 +200,6 @@ def _try(program: cel.Program, paths: tuple[_Path, ...]) -> None:
         raise FilterError(f"it can never be evaluated: {error}") from error
     if not isinstance(found, bool):
         raise FilterError(_no_boolean(found))
-
-
-def _explain_syntax(text: str, said: str) -> str:
-    found = _PLACE.search(said)
-    if found is None:
-        return f"{text[:_SHOWN]!r}: {said[:200]}; correct it, {_EXAMPLE}"
-    what = found[3].partition(" expecting ")[0]
-    if "<EOF>" in what:
-        what, remedy = "the expression ends too early", "complete it"
-    elif re.search(r"error at: '=", what):
-        remedy = "compare with =="
-    elif re.search(r"error at: '[&|]|input '(?:and|or)'", what):
-        remedy = "write && for and, || for or"
-    elif "unsupported syntax" in what:
-        remedy = "leave it out"
-    elif "Recursion limit" in said:
-        what, remedy = "it is nested too deeply", "write it with fewer parentheses"
-    else:
-        remedy = f"correct it, {_EXAMPLE}"
-    line = text.split("\n")[int(found[1]) - 1]
-    return f"line {found[1]}, column {found[2]}: {what} (at {_around(line, int(found[2]) - 1)}); {remedy}"
-
-
-def _around(line: str, column: int) -> str:
-    start = max(0, column - _SHOWN // 2)
-    return repr(line[start : start + _SHOWN])
-
-
-def _where(text: str, name: str) -> str:
-    found = re.search(rf"\b{re.escape(name)}\b", text)
-    return _place(text, found.start() if found else 0)
-
-
-def _place(text: str, at: int) -> str:
-    before = text[:at]
-    return f"line {before.count(chr(10)) + 1}, column {at - before.rfind(chr(10))}"
 
 
 def _tree(paths: tuple[_Path, ...]) -> _Tree:
@@ -297,4 +251,4 @@ def _kind(value: Any) -> str:
 
 
 def _no_boolean(value: Any) -> str:
-    return f"it gives {_kind(value)}, and a filter gives true or false: compare it, {_EXAMPLE}"
+    return f"it gives {_kind(value)}, and a filter gives true or false: compare it, {EXAMPLE}"
