@@ -20,8 +20,8 @@ class RetryRuleSpec(Model):
     """What to do about some errors."""
 
     match: Annotated[str, Field(min_length=1, max_length=512)] = Field(
-        description="Regular expression (Python's) that is searched for in the error, which reads"
-        " `Type: message`.",
+        description="Regular expression, without back-references and look-around, that is searched for in the"
+        " error, which reads `Type: message`.",
         examples=["^ValueError: "],
     )
     retryable: bool = Field(
