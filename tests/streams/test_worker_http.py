@@ -29,6 +29,7 @@ from headgate.contract import (
     HttpContract,
     JoinContract,
     RetryContract,
+    RetryRule,
 )
 from headgate.event import NewEvent
 from headgate.join import read_records
@@ -116,6 +117,27 @@ async def test_every_attempt_at_an_event_has_the_same_idempotency_key_and_its_ow
     assert [each["headgate-attempt"] for each in headers] == ["1", "2", "3"]
     assert {each["idempotency-key"] for each in headers} == {"test/canal/a/0/e0"}
     assert said == {"e0": f'StatusError: POST {target.url} answered 500: "not yet"'}
+
+
+async def test_a_rule_says_which_statuses_no_retry_mends(
+    valkey: Server, target: Target, tmp_path: Path
+) -> None:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404 if request.headers["ce-id"] == "e0" else 409)
+
+    target.answer = answer
+    retry = RetryContract(
+        max_attempts=2,
+        initial_seconds=0.05,
+        rules=(RetryRule(match="answered 4(00|04|22)"),),
+    )
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            workers.start(pushed(canal, target.url, retry=retry))
+            await canal.publish(*some(2))
+            figures = await canal.settled(events=2)
+    assert (figures.dead, figures.retried) == (2, 1)
+    assert pushes(target) == {"e0": 1, "e1": 2}
 
 
 async def test_410_closes_the_branch_and_headgate_open_reopens_it_with_nothing_lost(
