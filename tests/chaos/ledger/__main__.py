@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -100,7 +101,7 @@ async def run(settings: argparse.Namespace) -> list[Report]:
             with DurableServer.running() as durable:
                 phase = Phase(plan, durable.url, say)
                 reports.append(
-                    await phase.run(_made(folder / "2"), settings.seconds, durable, settings.restarts)
+                    await phase.run(_made(folder / "2"), settings.seconds / 2, durable, settings.restarts)
                 )
     return reports
 
@@ -137,8 +138,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=600,
-        help="after which a phase stops and what is not settled is lost (default: 600)",
+        default=240,
+        help="a storm lasts until all is settled, at most so long (default: 240; in phase 2 half as long); "
+        "what is left then is settled in calm, within five minutes, or lost",
     )
     parser.add_argument("--logs", type=Path, help="a new folder for the workers' logs (default: not kept)")
     settings = parser.parse_args(arguments)
@@ -150,6 +152,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Runs the ledger; 0, or 1 with the first offenders before the last line."""
     settings = parse()
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that workers and servers are ended then too
     say(f"seed {settings.seed}")
     began = time.monotonic()
     try:

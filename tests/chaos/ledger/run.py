@@ -28,8 +28,8 @@ _BATCH = 200  # events a publish: about fifty a partition, so that those of a pa
 _MOST_AHEAD = 20_000  # published and not yet settled by the slowest branch
 _LOOK_SECONDS = 0.5
 _SAY_SECONDS = 5.0
-_QUIET_LOOKS = 4  # with nothing left to do, after the storm, before it is believed
-_CALM_SECONDS = 60.0  # for what is left when the storm ends
+_QUIET_LOOKS = 4  # after the storm, with nothing left to do, before that is believed
+_CALM_SECONDS = 300.0  # for what is left when the storm ends
 _DOWN_SECONDS = 0.5
 
 
@@ -68,23 +68,25 @@ class Phase:
     async def run(
         self, folder: Path, seconds: float, durable: DurableServer | None = None, restarts: int = 0
     ) -> Report:
-        """The whole phase; gives up waiting after `seconds`, and then tells what is lost.
+        """The whole phase: a storm until all is settled, for `seconds` at most, then calm until all is settled.
 
-        With a `durable` server, that is killed and started again `restarts` times, evenly over the work.
+        With a `durable` server, that is killed and started again `restarts` times, evenly over the storm.
         """
         await provision(self._server)
         crew = Crew(folder, self._url)
         storm = Storm(crew, self._url, self._plan.seed)
         work = [self._publish(), storm.rage()]
         if durable is not None:
-            work.append(self._restart(durable, restarts, storm))
+            work.append(self._restart(durable, restarts, seconds, storm))
         tasks = [asyncio.create_task(each) for each in work]
         try:
             await self._until(lambda: self._is_done, seconds, storm, tasks)
-            await end(tasks)
+            await asyncio.gather(*tasks[2:])
+            await end(tasks[1:2])
             crew.rest()
             crew.tend()
-            await self._until(self._is_quiet(), _CALM_SECONDS, storm, [])
+            self._say(f"the storm is over, {self._left} left")
+            await self._until(self._is_quiet(), _CALM_SECONDS, storm, tasks[:1])
             await crew.dismiss()
         finally:
             await end(tasks)
@@ -107,7 +109,7 @@ class Phase:
 
         def quiet() -> bool:
             nonlocal looks
-            looks = looks + 1 if self._left == 0 else 0
+            looks = looks + 1 if self._is_done else 0
             return looks >= _QUIET_LOOKS
 
         return quiet
@@ -130,10 +132,14 @@ class Phase:
                         await self._server.rediscover()
             self._published += len(batch)
 
-    async def _restart(self, durable: DurableServer, restarts: int, storm: Storm) -> None:
+    async def _restart(self, durable: DurableServer, restarts: int, seconds: float, storm: Storm) -> None:
         for number in range(1, restarts + 1):
-            wanted = self._plan.total * number / (restarts + 1)
-            while min(self._settled.values()) < wanted:  # noqa: ASYNC110 - the server knows
+            share = number / (restarts + 1)
+            latest = self._began + seconds * share
+            wanted = self._plan.total * share
+            while (  # noqa: ASYNC110 - the server knows
+                min(self._settled.values()) < wanted and time.monotonic() < latest
+            ):
                 await asyncio.sleep(0.05)
             durable.kill()
             await asyncio.sleep(_DOWN_SECONDS)
@@ -161,7 +167,6 @@ class Phase:
                 said = now
                 self._progress(storm)
             if now > deadline:
-                self._say(f"not done within {seconds:.0f} s")
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
