@@ -7,11 +7,14 @@ import signal
 import socket
 import sys
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headgate_cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def worker_command(
@@ -43,6 +46,7 @@ def worker_command(
       export HEADGATE_CONTRACT='{"namespace":"default","pipeline":"videos","branch":"transcode","function":"videos:transcode"}'
       headgate worker
     """  # noqa: D301, E501 - \b is what keeps the lines of an example apart
+    signal.signal(signal.SIGTERM, _leave)
     _end_with_parent()
     from headgate.contract import BranchContract, ContractError  # noqa: PLC0415
     from headgate.streams import Server  # noqa: PLC0415
@@ -67,6 +71,15 @@ def worker_command(
     if not sys.flags.safe_path and os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - a handler beside the caller, as with `python -m`
     raise typer.Exit(run_worker(settings, redis_url, consumer or socket.gethostname(), http_port))
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """Ends a worker that is still starting, which has taken nothing yet; once it reads, it drains instead.
+
+    A container's first process is not ended by a signal that it does not handle: it would be killed only when its grace
+    period is over.
+    """
+    sys.exit(128 + number)
 
 
 def _end_with_parent() -> None:
