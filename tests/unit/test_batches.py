@@ -158,6 +158,18 @@ async def test_stopping_gives_back_a_batch_that_was_still_filling() -> None:
     assert bench.batches == []
 
 
+async def test_a_pause_that_begins_while_a_batch_fills_holds_it_back() -> None:
+    loop = asyncio.get_running_loop()
+    async with Bench(lambda _: None, most=2) as bench:
+        bench.runners.put([delivery(0)])
+        await asyncio.sleep(0.05)
+        bench.handler.paused_until = loop.time() + 3600
+        bench.runners.put([delivery(1)])
+        await asyncio.sleep(0.1)
+        assert bench.batches == []
+        assert [each.event.id for each in bench.runners.stop()] == ["0", "1"]
+
+
 async def test_nothing_is_begun_while_the_handler_asks_for_a_pause() -> None:
     loop = asyncio.get_running_loop()
     async with Bench(lambda _: None, most=1) as bench:

@@ -153,8 +153,6 @@ class Runners:
 
     async def _run_batches(self, slot: Slot) -> None:
         while not self._stopping:
-            if self._handler.paused_until and await self._paused():
-                continue
             async with self._filling:
                 batch = await self._fill()
             for delivery in [each for each in batch if each.invalid is not None]:
@@ -194,6 +192,9 @@ class Runners:
             if self._queue:
                 since = since or now
                 if len(self._queue) >= most or now >= since + patience:
+                    # A pause may have begun while the batch filled; what is still queued can be handed back.
+                    if self._handler.paused_until and await self._paused():
+                        continue
                     return [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
             else:
                 since = None
