@@ -10,9 +10,11 @@ import pytest
 from headgate.contract import Ordering
 from headgate.event import NewEvent
 from headgate.streams import LeaseLostError, NotOwnerError, Server
+from headgate.streams.deadletters import LetterFilter
 from headgate.streams.outcome import Kind, Outcome
-from headgate.streams.owner import PartitionOwner, Wish
-from streams.desk import Desk, desk, done, retried
+from headgate.streams.owner import PartitionOwner, Wish, unpark
+from headgate.streams.redrive import redrive
+from streams.desk import Desk, dead, desk, done, retried, take
 
 if TYPE_CHECKING:
     from headgate.streams.outcome import Delivery
@@ -257,3 +259,43 @@ async def test_a_parked_event_waits_for_the_one_ahead_and_an_empty_read_says_fro
                 unblocked = (await worker.consumer.settle([done(delivery)])).unblocked
     assert order == [(0, 2), (1, 1), (2, 1)]
     assert unblocked == ("k",)
+
+
+async def test_a_letter_redriven_while_its_key_is_at_work_lets_nothing_overtake(server: Server) -> None:
+    async with desk(server) as canal:
+        (worker,) = await contenders(canal, "w1.x")
+        await worker.take()
+        await canal.publish(*(NewEvent(data=n, id=str(n), key="k") for n in range(3)))
+        letter, one, two = await worker.read()
+        await worker.consumer.settle([dead(letter)])
+        async for _ in redrive(server, canal.keys, "a", LetterFilter()):
+            pass
+        await worker.consumer.settle([retried(one, 50), Outcome(two, Kind.PARK)])
+        order: list[object] = []
+        while len(order) < 3:
+            for delivery in await worker.read():
+                order.append(delivery.event.data)
+                settled = await worker.consumer.settle([done(delivery)])
+            await asyncio.sleep(0.01)
+    assert order == [0, 1, 2]
+    assert settled.unblocked == ("k",)
+
+
+async def test_what_was_parked_is_set_free_when_the_branch_is_ordered_no_longer(server: Server) -> None:
+    async with desk(server) as canal:
+        (worker,) = await contenders(canal, "w1.x")
+        await worker.take()
+        await canal.publish(*(NewEvent(data=n, key="k") for n in range(600)))
+        first, *behind = await worker.read(600)
+        await worker.consumer.settle([retried(first), *(Outcome(each, Kind.PARK) for each in behind)])
+        assert (await canal.measured()).branches["a"].backlog == 600
+        await worker.consumer.release()
+        assert [await unpark(server, canal.keys, "a") for _ in range(3)] == [500, 99, 0]
+        plain = await canal.consumer("w2.x")
+        freed = data(await take(plain, 600))
+        figures = (await canal.measured()).branches["a"]
+        partition = canal.keys.partition(0)
+        for key in (partition.blocked("a"), partition.parked("a", "k"), partition.owner("a")):
+            assert await canal.command(key, "EXISTS", key) == 0
+    assert sorted(freed) == list(range(600))
+    assert figures.backlog == 600

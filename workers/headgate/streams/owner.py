@@ -7,16 +7,19 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.streams.errors import LeaseLostError, NotOwnerError
-from headgate.streams.script import CLAIM, OWN
+from headgate.streams.script import CLAIM, OWN, UNPARK
+from headgate.streams.server import Call
 
 if TYPE_CHECKING:
     from headgate.contract import BranchContract
     from headgate.streams.consumer import Consumer
-    from headgate.streams.keys import PartitionKeys
+    from headgate.streams.keys import PartitionKeys, PipelineKeys
     from headgate.streams.outcome import Delivery
+    from headgate.streams.server import Server
     from headgate.streams.wire import Wires
 
 _PAGE = 500
+_UNPARKED_AT_ONCE = 500
 
 
 class Wish(enum.StrEnum):
@@ -95,3 +98,30 @@ class PartitionOwner:
         """The keys whose oldest event waits for its next attempt. Raises ServerUnavailableError."""
         wire = await self._wires.get(self._blocked)
         return [key.decode(errors="replace") for key in await wire.call("HKEYS", self._blocked)]
+
+
+async def unpark(server: Server, keys: PipelineKeys, branch: str) -> int:
+    """Sets free what a branch parked while it was ordered; gives the number of events. Raises ServerUnavailableError.
+
+    For workers of a branch that is ordered no longer: what is parked then waits for nobody who would release it.
+    """
+    calls = [
+        Call(
+            UNPARK,
+            (
+                partition.retry(branch),
+                partition.stats,
+                partition.blocked(branch),
+                partition.parked(branch),
+                partition.owner(branch),
+            ),
+            (branch, _UNPARKED_AT_ONCE),
+        )
+        for partition in keys.all
+    ]
+    freed = 0
+    for reply in await server.run_all(calls):
+        if isinstance(reply, Exception):
+            raise reply
+        freed += reply
+    return freed

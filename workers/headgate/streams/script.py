@@ -53,6 +53,7 @@ REDRIVE = Script("redrive.lua")
 OWN = Script("own.lua")
 CLAIM = Script("claim.lua")
 RATE = Script("rate.lua")
+UNPARK = Script("unpark.lua")
 ALL = (
     PUBLISH,
     ENSURE,
@@ -72,4 +73,5 @@ ALL = (
     OWN,
     CLAIM,
     RATE,
+    UNPARK,
 )

@@ -18,6 +18,7 @@ from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.outcome import Kind, Outcome
+from headgate.streams.owner import unpark
 from headgate.streams.rate import RateLimit
 from headgate.streams.sweep import sweep
 from headgate.streams.waiter import Waiter
@@ -332,6 +333,8 @@ class Worker:
         swept = await sweep(self._server, self._keys, self.contract.join)
         if swept.lost or swept.dropped:
             log.warning("sweep.lost", unsettled_events=swept.lost, dead_letters=swept.dropped)
+        if self._ordered is None and (freed := await unpark(self._server, self._keys, self.contract.branch)):
+            log.info("sweep.unparked", events=freed)
 
     async def _heartbeat(self) -> None:
         for consumer in self._consumers:

@@ -106,7 +106,8 @@ while at <= #ARGV do
     elseif kind == 'retry' then
       retried = retried + 1
       redis.call('ZADD', KEYS[5], now + tonumber(first), again and second .. AGAIN_PACKED or second)
-      if ordered and key ~= '' then redis.call('HSETNX', KEYS[17], key, id) end
+      -- An event of a lane comes before whatever was put behind it; one of the retry stream may be a redriven one.
+      if ordered and key ~= '' then redis.call(stream < 4 and 'HSET' or 'HSETNX', KEYS[17], key, id) end
     elseif kind == 'dead' then
       dead, outcome = dead + 1, '-' .. first
       redis.call('XADD', KEYS[6], '*', 'error', first, unpack(unpack_fields(second)))
