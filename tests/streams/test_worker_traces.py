@@ -138,6 +138,19 @@ async def test_a_failure_is_the_spans_and_a_dead_letter_keeps_the_trace(canal: D
     assert fields[TRACE] == FOREIGN.encode()
 
 
+async def test_an_attempt_out_of_time_is_an_error_too(canal: Desk) -> None:
+    traces = Traces()
+    contract = canal.contract(function=HANDLER, retry=QUICK, timeout_seconds=0.2)
+    async with working(canal, contract, traces):
+        await canal.publish(NewEvent(id="slow", data={"do": "hang"}))
+        await canal.settled(events=1)
+    spans = traces.spans()
+    assert [span.attributes["headgate.attempt"] for span in spans] == [1, 2, 3]
+    assert {(span.status.status_code, span.status.description) for span in spans} == {
+        (StatusCode.ERROR, "cancelled: out of time")
+    }
+
+
 async def test_a_batch_has_one_span_with_a_link_to_each_event(canal: Desk) -> None:
     traces = Traces()
     await canal.publish(*(NewEvent(id=f"e{n}", data=n, traceparent=FOREIGN) for n in range(3)))

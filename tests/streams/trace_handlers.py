@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 
 async def on_loop(event: Event) -> Any:
+    if event.data["do"] == "hang":
+        await asyncio.Event().wait()
     return _either_way(event)
 
 

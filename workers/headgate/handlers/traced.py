@@ -7,6 +7,7 @@ published in; a batch's span has a link to each event's.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from headgate.handlers.base import Handler
 from headgate.tracing import format_traceparent, handled_under
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import SpanContext
+    from opentelemetry.trace import Span, SpanContext
 
     from headgate.contract import BranchContract
     from headgate.event import Event
@@ -78,7 +79,7 @@ class TracedHandler(Handler):
             attributes={**self._common, **_attributes(event)},
         ) as span:
             handled_under.set(format_traceparent(span.get_span_context()))
-            return await self._handler(slot, event)
+            return await self._ended(span, self._handler(slot, event))
 
     async def handle_batch(self, slot: int, events: Sequence[Event]) -> Any:
         """Handles a batch in one span, linked to each event's."""
@@ -91,7 +92,7 @@ class TracedHandler(Handler):
             links=[self._api.Link(self._context_of(event), _attributes(event)) for event in events],
         ) as span:
             handled_under.set(format_traceparent(span.get_span_context()))
-            return await self._handler.handle_batch(slot, events)
+            return await self._ended(span, self._handler.handle_batch(slot, events))
 
     def close(self) -> None:
         """Ends the handler's threads and processes, and sends the last spans."""
@@ -102,6 +103,14 @@ class TracedHandler(Handler):
     async def aclose(self) -> None:
         """Ends the handler's connections."""
         await self._handler.aclose()
+
+    async def _ended(self, span: Span, handling: Awaitable[Any]) -> Any:
+        try:
+            return await handling
+        except asyncio.CancelledError:
+            # OpenTelemetry takes a cancelled span for a good one.
+            span.set_status(self._api.StatusCode.ERROR, "cancelled: out of time")
+            raise
 
     def _context_of(self, event: Event) -> SpanContext:
         carrier = {"traceparent": event.traceparent} if event.traceparent else {}
