@@ -40,10 +40,10 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
+    def start(self, ready: Callable[[], bool] | None = None) -> None:
+        """Starts it and waits until it answers, or is as ready as the caller wants it."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-        until(self._answers, f"port {self.port} answers")
+        until(ready or self._answers, f"port {self.port} answers")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -94,7 +94,7 @@ class Node:
 def single(options: Sequence[str] = (), binary: str | None = None) -> Iterator[Node]:
     """One server, with options of its own."""
     with _fleet() as (folder, started):
-        started.append(Node(folder / "node", ["--save", "", "--appendonly", "no", *options], binary))
+        started.append(Node(folder / "node", ["--save", "", *options], binary))
         yield started[0]
 
 
