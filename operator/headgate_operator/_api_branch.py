@@ -104,7 +104,11 @@ class ScaleSpec(Model):
         description="Fewest workers; 0 lets the branch stop while nothing is unsettled.",
         examples=[1],
     )
-    max: Annotated[int, Field(ge=1, le=1000)] = Field(default=10, description="Most workers.", examples=[20])
+    max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=10,
+        description="Most workers; an ordered branch is not given more than there are partitions.",
+        examples=[20],
+    )
     drain_within_seconds: TimeoutSeconds = Field(
         default=30,
         description="Seconds within which a backlog should be worked off: fewer takes more workers.",

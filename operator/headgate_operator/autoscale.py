@@ -26,6 +26,8 @@ class ScaleLimits:
     drain_within_seconds: float = 30
     scale_down_after_seconds: float = 60
     concurrency: int = 8
+    events_per_second: float = math.inf
+    """The branch's rate limit: however many workers there are, they go no faster."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> in
         # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
         wanted = math.ceil(inputs.workable / limits.concurrency)
     else:
-        needed = (state.arrival_rate + inputs.workable / limits.drain_within_seconds) / rate
+        speed = state.arrival_rate + inputs.workable / limits.drain_within_seconds
+        needed = min(speed, limits.events_per_second) / rate
         wanted = math.ceil(min(needed, limits.max))  # a rate that faded to almost nothing makes it infinite
     return min(max(wanted, 1 if inputs.backlog else 0, limits.min), limits.max)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from headgate.contract import Ordering
 from headgate_operator import autoscale, backpressure
 
 if TYPE_CHECKING:
@@ -28,11 +30,14 @@ def levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
     )
 
 
-def limits(branch: BranchSpec) -> autoscale.ScaleLimits:
-    """A branch's bounds of scale."""
+def limits(pipeline: Pipeline, branch: BranchSpec) -> autoscale.ScaleLimits:
+    """A branch's bounds of scale. A partition of an ordered branch has one worker: more of them would have nothing."""
+    scale, rate = branch.scale, branch.rate_limit
+    useful = pipeline.spec.source.partitions if branch.ordering is Ordering.KEY else scale.max
     return autoscale.ScaleLimits(
         min=branch.scale.min,
-        max=branch.scale.max,
+        max=max(scale.min, min(scale.max, useful)),
+        events_per_second=rate.events_per_second if rate is not None else math.inf,
         drain_within_seconds=branch.scale.drain_within_seconds,
         scale_down_after_seconds=branch.scale.scale_down_after_seconds,
         concurrency=branch.concurrency,

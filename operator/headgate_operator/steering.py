@@ -133,7 +133,7 @@ class Steering:
             deferred=inputs.deferred(found, delayed) if found is not None else 0,
             closed=memory.closed is not None,
         )
-        memory.scaler, replicas = autoscale.decide(memory.scaler, moment, inputs.limits(branch))
+        memory.scaler, replicas = autoscale.decide(memory.scaler, moment, inputs.limits(pipeline, branch))
         if replicas == workers.desired:
             return replicas
         with flight.noting(f"branch {branch.name}: cannot scale to {replicas}"):

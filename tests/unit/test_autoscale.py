@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_operator.autoscale import ScaleLimits, ScalerInputs, ScalerState, WorkerRate, decide
+from headgate_operator.inputs import limits as limits_of
+from unit.pipelines import pipeline
 
 LIMITS = ScaleLimits(min=0, max=20, drain_within_seconds=30, scale_down_after_seconds=60, concurrency=8)
 IDLE = ScalerInputs(now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=0, ready=0)
@@ -117,6 +119,20 @@ def test_the_first_event_starts_a_worker_at_once():
 def test_a_burst_goes_straight_to_the_target():
     _, replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
     assert replicas == 1500 / 30 / 10
+
+
+def test_no_more_workers_than_a_rate_limit_lets_work():
+    assert decide(KNOWN, replace(IDLE, backlog=15_000), replace(LIMITS, events_per_second=25))[1] == 3
+
+
+def test_an_ordered_branch_has_no_more_workers_than_partitions():
+    ordered = pipeline({"ordering": "Key", "scale": {"max": 9}}, source={"partitions": 4})
+    assert limits_of(ordered, ordered.branch("pack")).max == 4
+    many = pipeline({"ordering": "Key", "scale": {"min": 6, "max": 9}}, source={"partitions": 4})
+    assert limits_of(many, many.branch("pack")).max == 6, "min is the manifest's own word"
+    free = pipeline({"scale": {"max": 9}, "rateLimit": {"eventsPerSecond": 5}})
+    assert limits_of(free, free.branch("pack")).max == 9
+    assert limits_of(free, free.branch("pack")).events_per_second == 5
 
 
 def test_the_first_guess_is_a_slot_an_event_up_to_the_maximum():
