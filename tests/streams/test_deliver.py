@@ -100,6 +100,22 @@ async def test_many_relays_at_the_same_time_deliver_once(server: Server) -> None
 
 
 @pytest.mark.usefixtures("target")
+async def test_an_outbox_that_a_relay_is_at_is_left_to_it_but_not_for_long_when_that_one_died(
+    server: Server,
+) -> None:
+    async with desk(server) as canal:
+        await fill(canal, 10)
+        turn = canal.keys.partition(0).relaying
+        await canal.command(turn, "SET", turn, "1", "PX", 300)
+        relay = Relay(server, canal.keys)
+        assert (await relay.run(), relay.left_some) == (0, True)
+        await asyncio.sleep(0.35)
+        assert (await relay.run(), relay.left_some) == (10, False)
+        assert await canal.command(turn, "EXISTS", turn) == 0
+    assert sorted(await arrived(server)) == list(range(10))
+
+
+@pytest.mark.usefixtures("target")
 async def test_a_relay_killed_before_it_deleted_what_was_taken_doubles_nothing(server: Server) -> None:
     class KilledError(Exception):
         pass

@@ -55,6 +55,7 @@ def every_key(partition: PartitionKeys) -> list[str]:
         partition.counts,
         partition.values,
         partition.outbox,
+        partition.relaying,
         partition.relayed,
         *(partition.parked("a", key) for key in ("", "k", "{odd}")),
     ]

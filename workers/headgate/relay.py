@@ -7,6 +7,7 @@ number of relays may run, and may be killed anywhere: what was taken already is 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("headgate.relay")
 _PAGE = 200
+_A_TURN = 5000  # entries taken, then the next outbox has its turn
+_TURN_MS = 1000  # a page takes milliseconds; whoever dies in its turn holds the others up for so long
 
 
 class Relay:
@@ -37,30 +40,50 @@ class Relay:
         self._keys = keys
         self._targets: dict[str, PipelineKeys | None] = {}
         self._complained: set[str] = set()
+        self._first = 0
+        self.left_some = False
 
     async def run(self) -> int:
         """Relays everything that is in the outboxes now; gives how many entries were new to their targets.
 
-        What is for a pipeline that this server does not have stays, without holding up the rest. Raises
-        ServerUnavailableError, StreamsError.
+        An outbox that another relay is just at is left to that one, and a very long one is not relayed to its end:
+        `left_some` then says to come again soon. What is for a pipeline that this server does not have stays, without
+        holding up the rest. Raises ServerUnavailableError, StreamsError.
         """
         self._targets.clear()
+        self.left_some = False
+        self._first += 1
         taken = 0
-        for partition in self._keys.all:
-            taken += await self._relay(partition)
+        for step in range(self._keys.partitions):
+            taken += await self._relay(self._keys.all[(self._first + step) % self._keys.partitions])
         return taken
 
     async def _relay(self, partition: PartitionKeys) -> int:
+        outbox, turn = partition.outbox, partition.relaying
+        if not await self._server.execute(outbox, "XLEN", outbox):
+            return 0
+        if not await self._server.execute(turn, "SET", turn, "1", "NX", "PX", _TURN_MS):
+            self.left_some = True
+            return 0
+        try:
+            return await self._relay_pages(partition)
+        finally:
+            with contextlib.suppress(StreamsError):
+                await self._server.execute(turn, "DEL", turn)
+
+    async def _relay_pages(self, partition: PartitionKeys) -> int:
+        outbox, turn = partition.outbox, partition.relaying
         taken, start = 0, "-"
-        while True:
-            page = await self._server.execute(
-                partition.outbox, "XRANGE", partition.outbox, start, "+", "COUNT", _PAGE
-            )
+        while taken < _A_TURN:
+            page = await self._server.execute(outbox, "XRANGE", outbox, start, "+", "COUNT", _PAGE)
             if page:
                 taken += await self._take(partition, page)
             if len(page) < _PAGE:
                 return taken
             start = f"({page[-1][0].decode()}"
+            await self._server.execute(turn, "SET", turn, "1", "PX", _TURN_MS)
+        self.left_some = True
+        return taken
 
     async def _take(self, source: PartitionKeys, page: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
         """One page of an outbox: each target's entries in one call, in order; then they are deleted."""

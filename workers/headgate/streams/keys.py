@@ -127,6 +127,11 @@ class PartitionKeys:
         return f"{self.tag}:outbox"
 
     @property
+    def relaying(self) -> str:
+        """String that is there while a relay is at the outbox; expires by itself."""
+        return f"{self.tag}:relaying"
+
+    @property
     def relayed(self) -> str:
         """Hash of the last entry taken from each outbox."""
         return f"{self.tag}:relayed"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1  # to an outbox that another worker is just at
 
 
 class Relayer:
@@ -36,6 +37,9 @@ class Relayer:
             self._rung.clear()
             try:
                 await self._relay.run()
+                if self._relay.left_some:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    self._rung.set()
             except (StreamsError, OSError) as error:
                 log.warning("relay.waiting", error=str(error), again_in_seconds=_RETRY_SECONDS)
                 await asyncio.sleep(_RETRY_SECONDS)
