@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from cluster.apiserver import ApiServer
+from headgate.streams import PipelineKeys
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.cluster import Cluster
 from headgate_operator.crd import crd
@@ -428,6 +429,41 @@ def events(server: ApiServer, name: str) -> list[str]:
     done = server.kubectl("get", "events.v1.events.k8s.io", "-o", "json")
     found = (item for item in json.loads(done.stdout)["items"] if item["regarding"]["name"] == name)
     return [item["reason"] for item in sorted(found, key=lambda item: item["eventTime"])]
+
+
+@pytest.mark.usefixtures("operator")
+def test_what_goes_wrong_with_streams_is_told(api_server, redis_url):
+    applied(api_server, manifest("told", only={}))
+    eventually(lambda: condition(api_server, "told", "Ready") == "True/Ready")
+    keys = PipelineKeys("default", "told", 1).partition(0)
+    with redis.Redis.from_url(redis_url) as server:
+        server.flushall()
+        eventually(lambda: "GroupsHealed" in events(api_server, "told"))
+        server.set(keys.closed("only"), '{"reason": "410 Gone", "target": "https://a", "at": "today"}')
+        eventually(lambda: condition(api_server, "told", "BranchClosed") == "True/TargetGone")
+        server.delete(keys.closed("only"))
+        eventually(lambda: condition(api_server, "told", "BranchClosed") == "False/Open")
+        server.hincrby(keys.stats, "unread_trimmed:only", 5)
+        eventually(lambda: condition(api_server, "told", "EventsTrimmed") == "True/RetentionExceeded")
+    found = get(api_server, "told")["status"]
+    assert [branch["unreadTrimmed"] for branch in found["branches"]] == [5]
+    said = events(api_server, "told")
+    assert [said.count(reason) for reason in ("BranchClosed", "BranchOpened", "EventsTrimmed")] == [1, 1, 1]
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_filter_that_does_not_compile_is_told_and_the_workers_stay_as_they_were(api_server):
+    given = manifest("sieved", only={"filter": "event.type == 'a'"})
+    applied(api_server, given)
+    eventually(lambda: condition(api_server, "sieved", "Ready") == "True/Ready")
+    before = versions(api_server, "sieved")
+    given["spec"]["branches"][0]["filter"] = "event.typ == 'a'"
+    applied(api_server, given)
+    eventually(lambda: condition(api_server, "sieved", "SpecValid") == "False/Invalid")
+    conditions = get(api_server, "sieved")["status"]["conditions"]
+    (message,) = [each["message"] for each in conditions if each["type"] == "SpecValid"]
+    assert "spec.branches[0].filter: Invalid value: \"event.typ == 'a'\": " in message
+    assert versions(api_server, "sieved") == before
 
 
 def test_from_apply_to_delete(api_server, operator, redis_url):
