@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from headgate.contract import RetryContract, RetryRule
@@ -34,6 +35,45 @@ async def test_a_branch_handles_what_its_filter_wants_and_settles_the_rest(
         assert (figures.done, figures.dead, figures.filtered) == (21, 0, 20)
     assert began == {f"yes{n}": 1 for n in range(20)} | {"again": 2}
     assert letters == []
+
+
+async def test_filtering_is_fast_and_does_not_make_a_slow_worker_hoard(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    server = Server.connect(valkey_url)
+    async with desk(server) as canal:
+        with workers_in(tmp_path, server.url) as workers:
+            workers.start(canal.contract(filter=WANTED, concurrency=1))
+            await canal.publish(*(NewEvent(data={"do": "return", "wanted": False}) for _ in range(2000)))
+            figures = await canal.settled()
+            assert figures.filtered == 2000
+            await canal.publish(*(NewEvent(type="wanted", data={"do": "hold"}) for _ in range(200)))
+            workers.wait(lambda: workers.effects("begin"), "the first handler")
+            held = (await canal.measured()).branches["a"].pending
+            workers.release()
+            await canal.settled(events=200)
+    await server.aclose()
+    assert held is not None
+    assert held <= 16, "the rest is for idle neighbours"
+
+
+async def test_what_is_filtered_out_does_not_count_against_the_rate_limit(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    server = Server.connect(valkey_url)
+    async with desk(server) as canal:
+        with workers_in(tmp_path, server.url) as workers:
+            workers.start(canal.contract(filter=WANTED, rate_limit=5))
+            began = time.monotonic()
+            await canal.publish(*(NewEvent(data={"do": "return", "wanted": False}) for _ in range(300)))
+            figures = await canal.settled()
+            assert figures.filtered == 300
+            assert time.monotonic() - began < 30, "at 5 a second it would take 60"
+            await canal.publish(*(NewEvent(type="wanted", data={"do": "return"}) for _ in range(15)))
+            began = time.monotonic()
+            await canal.settled(events=15)
+            assert time.monotonic() - began > 1, "what is handled counts"
+    await server.aclose()
 
 
 async def test_what_cannot_be_judged_is_a_dead_letter_at_once_with_the_reason(

@@ -90,3 +90,17 @@ def test_what_is_held_under_a_lost_lease_goes_on_under_the_one_it_was_claimed_wi
     assert intake.adopt(claimed) == claimed[2:]
     assert [delivery.lease for delivery in held] == ["w.new", "w.new"]
     assert intake.held == 2
+
+
+async def test_while_a_filter_lets_few_through_more_is_read_and_no_more_as_soon_as_many_pass() -> None:
+    intake = Intake(concurrency=4, partitions=1)
+    intake.observe(10.0)
+    for _ in range(100):
+        intake.sifted(100, 0)
+    assert await intake.room() == 4 * 16
+    assert intake.free == 4, "what is claimed from the dead had passed the filter before"
+    intake.sifted(64, 64)
+    assert await intake.room() == 4
+    for _ in range(100):
+        intake.sifted(100, 50)
+    assert await intake.room() in {7, 8}

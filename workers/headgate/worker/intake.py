@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _AHEAD_SECONDS = 0.05
 _MOST_AHEAD = 1000
 _SMOOTHING = 0.2
+_MOST_SIFTED = 16  # times what there is room for is read at most while a filter lets few events through
 _AHEAD_OF_KEYS = (
     15  # events a slot: where keys wait for each other, a slot needs many to find one that may begin
 )
@@ -45,6 +46,7 @@ class Intake:
         self._limit = self._least + self._ahead
         self._handler_seconds: float | None = None
         self._held = 0
+        self._passing = 1.0
         self._room = asyncio.Event()
         self._room.set()
         self.known: tuple[dict[tuple[int, bytes], Delivery], ...] = tuple({} for _ in range(partitions))
@@ -66,12 +68,13 @@ class Intake:
     async def room(self) -> int:
         """Waits until at least one more may be read; gives how many.
 
-        Ahead of fast handlers it waits for a quarter of what is held ahead, so that few reads bring many events.
+        Ahead of fast handlers it waits for a quarter of what is held ahead, so that few reads bring many events. While
+        a filter lets few of them through, more may be read than there is room for.
         """
         while not self._is_roomy:
             self._room.clear()
             await self._room.wait()
-        return self._limit - self._held
+        return int((self._limit - self._held) / self._passing)
 
     def take(self, deliveries: list[Delivery]) -> None:
         """These were read."""
@@ -97,6 +100,12 @@ class Intake:
             self.known[delivery.event.partition].pop((delivery.stream, delivery.entry), None)
         if self._is_roomy:
             self._room.set()
+
+    def sifted(self, read: int, kept: int) -> None:
+        """A filter let `kept` of `read` events through. When more pass than before it is believed at once."""
+        share = kept / read
+        smoothed = self._passing + _SMOOTHING * (share - self._passing)
+        self._passing = max(share, smoothed, 1 / _MOST_SIFTED)
 
     def observe(self, mean_handler_seconds: float) -> None:
         """Adapts to the mean time a handler took in a batch."""

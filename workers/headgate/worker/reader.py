@@ -35,7 +35,7 @@ class Reader:
         consumers: Sequence[Consumer],
         waiter: Waiter,
         intake: Intake,
-        accept: Callable[[list[Delivery]], None],
+        accept: Callable[[list[Delivery]], int],
     ) -> None:
         self.consumers = consumers
         self._waiter = waiter

@@ -31,7 +31,7 @@ class ScriptedReader:
         consumers: Sequence[Consumer],
         waiter: Waiter,
         intake: Intake,
-        accept: Callable[[list[Delivery]], None],
+        accept: Callable[[list[Delivery]], int],
         *,
         is_mine: Callable[[int], bool] | None,
         limit: RateLimit | None,
@@ -47,6 +47,7 @@ class ScriptedReader:
         self._first = 0
         self._due_ms = -1
         self._held = 0
+        self._begun = 0
         self._last_ids: dict[str, bytes] = {}
 
     @property
@@ -77,9 +78,11 @@ class ScriptedReader:
             if not free:
                 await self._pause(min(IDLE_SECONDS, wait_ms / 1000))
                 return
+        self._begun = 0
         taken = await self._sweep(consumers, free)
         if self._limit is not None:
-            await self._limit.give(free - taken)
+            # Neither what was not there nor what a filter does not want counts.
+            await self._limit.give(free - self._begun)
         if not taken:
             await self._wait()
 
@@ -112,7 +115,7 @@ class ScriptedReader:
             if number == RETRY_STREAM or not look.held & (0, 0, 2, 4)[number]:
                 self._last_ids[stream] = last
         if look.deliveries:
-            self._accept(look.deliveries)
+            self._begun += self._accept(look.deliveries)
         return len(look.deliveries)
 
     async def _wait(self) -> None:

@@ -351,18 +351,22 @@ class Worker:
                 if not claimed or len(claimed) < claims:
                     break
 
-    def _accept(self, deliveries: list[Delivery]) -> None:
+    def _accept(self, deliveries: list[Delivery]) -> int:
+        """Takes deliveries in; gives how many of them are to be handled."""
         if self._ordered is not None:
             deliveries = self._ordered.mine(deliveries)
         self._intake.take(deliveries)
-        if self._sieve is not None:
+        if self._sieve is not None and deliveries:
+            read = len(deliveries)
             deliveries, filtered = self._sieve.sift(deliveries)
+            self._intake.sifted(read, len(deliveries))
             for delivery in filtered:
                 self._settle(Outcome(delivery, Kind.FILTERED))
         if self._ordered is None:
             self._runners.put(deliveries)
         else:
             self._ordered.begin(deliveries)
+        return len(deliveries)
 
     def _accept_new(self, deliveries: list[Delivery]) -> None:
         """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker."""
@@ -398,6 +402,11 @@ class Worker:
             self._relayer.ring()
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
-        self._intake.observe(sum(outcome.busy_us for outcome in outcomes) / 1e6 / len(outcomes))
+        handled = outcomes
+        if self._sieve is not None:
+            # What was filtered out took no time, which says nothing of the handler.
+            handled = [outcome for outcome in outcomes if outcome.kind is not Kind.FILTERED]
+        if handled:
+            self._intake.observe(sum(outcome.busy_us for outcome in handled) / 1e6 / len(handled))
         if self._ordered is not None:
             self._ordered.settled(outcomes, settled)
