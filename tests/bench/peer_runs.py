@@ -8,6 +8,7 @@ first twentieth and before the last was seen, as for our worker.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import struct
@@ -84,11 +85,15 @@ PEERS = (
 
 def install_peers() -> Path:
     """Installs the peers where they are not yet; gives the folder of their environments. Raises InvalidRunError."""
-    done = subprocess.run(
-        [str(INSTALL)], stdout=subprocess.PIPE, text=True, check=False, timeout=INSTALL_SECONDS
-    )
+    remedy = "--no-peers leaves them out"
+    try:
+        done = subprocess.run(
+            [str(INSTALL)], stdout=subprocess.PIPE, text=True, check=False, timeout=INSTALL_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InvalidRunError(f"the peers are not installed after {INSTALL_SECONDS:g} s; {remedy}") from error
     if done.returncode != 0:
-        raise InvalidRunError("the peers could not be installed; --no-peers leaves them out")
+        raise InvalidRunError(f"the peers could not be installed; {remedy}")
     return Path(done.stdout.strip())
 
 
@@ -120,14 +125,23 @@ async def peer_rate(peer: Peer, environments: Path, folder: Path, server: str) -
         }
         fill = [str(programs / "python"), "-m", "bench.peers.enqueue", peer.module, str(peer.events)]
         with running(fill, environment, folder, log) as filling:
-            status = await asyncio.to_thread(filling.wait, ENQUEUE_SECONDS)
+            status = await _ended(filling, ENQUEUE_SECONDS)
         if status != 0:
-            raise InvalidRunError(f"{peer.name}: filling its queue ended with {status}: {end_of(log)}")
+            raise InvalidRunError(
+                f"{peer.name}: filling its queue: exit code {status} after at most {ENQUEUE_SECONDS:g} s: {end_of(log)}"
+            )
         program, *arguments = peer.command.split()
         with running([str(programs / program), *arguments], environment, folder, log) as worker:
             seen = await _watch(peer, count, worker, log)
     events, seconds = warm_part(seen)
     return events / seconds
+
+
+async def _ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """A process's exit code, None when it has none after so many seconds."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return await asyncio.to_thread(process.wait, seconds)
+    return None
 
 
 async def _watch(

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.figures import InvalidRunError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+RUN_SECONDS = 60.0
 SOURCE = Path(__file__).with_name("raw.c")
 
 
@@ -29,7 +32,7 @@ class RawClient:
     def deliveries_per_second(self, port: int, events: int, groups: int, depth: int) -> float:
         """Deliveries a second of `events` entries through each of `groups` groups, `depth` reads under way.
 
-        Raises RuntimeError when an entry was not acknowledged exactly once.
+        Raises InvalidRunError when an entry was not acknowledged exactly once.
         """
         deliveries, seconds = self._run("consume", port, events, groups, depth).split()
         return int(deliveries) / float(seconds)
@@ -37,15 +40,18 @@ class RawClient:
     def arrivals(self, port: int, rate: int, seconds: int, into: Path) -> None:
         """Adds `rate` entries a second for `seconds` and reads each; writes when each was due and its ns until read.
 
-        Raises RuntimeError when an entry was not acknowledged exactly once.
+        Raises InvalidRunError when an entry was not acknowledged exactly once.
         """
         self._run("latency", port, rate, seconds, into)
 
     def _run(self, *arguments: str | int | Path) -> str:
         command = [str(self.binary), *(str(argument) for argument in arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise InvalidRunError(f"{' '.join(command)} has not ended after {RUN_SECONDS:g} s") from error
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+            raise InvalidRunError(f"{' '.join(command)} failed: {done.stderr.strip()}")
         return done.stdout
 
 

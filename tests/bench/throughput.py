@@ -28,6 +28,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -163,6 +164,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
 def main() -> int:
     """Runs the benchmark; 0, or 1 with what was missed or made it invalid on standard error."""
     settings = parse()
+    # The processes it started are ended on the way out, also when it is told to stop.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     print(
         f"seed {settings.seed}, server {settings.server}, {os.cpu_count()} processors, load average {load}",
