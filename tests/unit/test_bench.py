@@ -19,7 +19,7 @@ from bench.processes import running
 from bench.rounds import Round
 from bench.settling import check_settled
 from bench.throughput import parse, summary
-from bench.work import FILTERED, WORKS
+from bench.work import BATCH, FILTERED, WORKS
 from bench.workload import DATA_BYTES, keyed_event, published_at, random_event, typed_event
 from headgate.event import encode_data
 from headgate.streams import BranchMeasurement
@@ -116,18 +116,19 @@ def test_ratios_are_taken_within_a_round_and_then_the_median():
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_best_peer_is_the_one_with_the_best_median_of_its_kind():
+def test_the_best_peer_has_the_best_median_of_its_kind_and_like_is_compared_with_like():
     names = [peer.name for peer in PEERS if not peer.is_batch]
+    ours = {work.name: 300.0 if work is BATCH else 100.0 for work in WORKS}
     slow = {peer.name: 1.0 for peer in PEERS}
     rounds = [
-        round_of(peers=slow | {names[0]: 90.0, names[1]: 4.0}),
-        round_of(peers=slow | {names[0]: 1.0, names[1]: 5.0}),
-        round_of(peers=slow | {names[0]: 2.0, names[1]: 5.0}),
+        round_of(worker=ours, peers=slow | {names[0]: 90.0, names[1]: 4.0}),
+        round_of(worker=ours, peers=slow | {names[0]: 1.0, names[1]: 5.0}),
+        round_of(worker=ours, peers=slow | {names[0]: 2.0, names[1]: 5.0}),
     ]
     found = summary(rounds, parse([]))
     assert found["bestPeer"] == names[1]
     assert found["bestPeerRatio"] == 20
-    assert found["bestBatchPeerRatio"] == 100
+    assert found["bestBatchPeerRatio"] == 300
     assert "peers" not in summary(rounds, parse(["--no-peers"]))
 
 
