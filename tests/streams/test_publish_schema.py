@@ -71,3 +71,37 @@ async def test_headgate_publish_tells_line_and_place_and_ends_with_2(canal: Desk
         assert (said.returncode, said.stdout, len(said.stderr.splitlines())) == (2, "", 1)
         assert said.stderr.startswith(where)
     assert (await canal.measured()).published == 0
+
+
+MANIFEST = """\
+apiVersion: headgate.dev/v1alpha1
+kind: FanoutPipeline
+metadata:
+  name: canal
+  annotations: {headgate.dev/sample-events: "samples:events"}
+spec:
+  source:
+    schema: {type: object, required: [n], properties: {n: {type: integer}}}
+  branches:
+  - name: a
+    handler: {python: {image: none, function: "samples:handle"}}
+"""
+SAMPLES = """\
+def events(count):
+    return [{"data": {"n": n if n != 7 else "seven"}} for n in range(count)]
+
+async def handle(event):
+    return None
+"""
+
+
+def test_a_sample_that_does_not_conform_ends_a_run_with_2_and_its_number(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pipeline.yaml").write_text(MANIFEST)
+    (tmp_path / "samples.py").write_text(SAMPLES)
+    command = [str(Path(sys.executable).with_name("headgate")), "run", "pipeline.yaml", "--publish", "10"]
+    command += ["--until-settled", "--redis-url", valkey_url]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=90)
+    assert said.returncode == 2, said.stderr
+    assert 'sample event 7: data.n: "seven" is not of type "integer"' in said.stderr

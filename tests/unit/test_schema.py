@@ -97,6 +97,12 @@ def test_a_mistake_in_the_schema_is_told_with_its_place(schema: Any, told: str) 
     assert told in str(error.value)
 
 
+def test_a_format_is_a_remark_and_a_pattern_is_checked() -> None:
+    compile_schema({"format": "date-time"}).check("yesterday")
+    with pytest.raises(InvalidEventError):
+        compile_schema({"pattern": "^[0-9]{4}-"}).check("yesterday")
+
+
 def test_a_draft_is_chosen_by_name() -> None:
     tuple_of_one = {"items": [{"type": "string"}]}  # a tuple until draft 2019-09, no schema in 2020-12
     compile_schema({"$schema": "http://json-schema.org/draft-07/schema#", **tuple_of_one}).check(["x"])
