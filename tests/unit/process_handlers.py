@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headgate.event import Event
 
-IMPORT_SECONDS = 0.6
+IMPORT_SECONDS = 1.2
 time.sleep(IMPORT_SECONDS)
 
 

@@ -88,7 +88,7 @@ async def test_a_child_that_is_stopped_while_it_is_sent_to_stops_nothing_and_can
         os.kill(one.pid, signal.SIGSTOP)
         async with turning():
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(one.call(event("x" * LARGE)), 0.5)
+                await asyncio.wait_for(one.call(event("x" * LARGE)), 1)
         assert not one.alive
 
 
