@@ -24,7 +24,7 @@ from headgate.streams.outcome import (
     Settled,
     pack_fields,
 )
-from headgate.streams.script import BEAT, READ, REGISTER, SETTLE
+from headgate.streams.script import BEAT, READ, REGISTER, RIPEN, SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -37,6 +37,7 @@ _LANES = tuple(Lane)
 _LANE_OF = {lane.value.encode(): lane for lane in Lane}
 _MAX_ERROR = 2000  # bytes of an error's text that are kept
 _PAGE = 1000
+_RIPENED = 100
 
 
 class Look(NamedTuple):
@@ -72,6 +73,7 @@ class Consumer:
             keys.owner(branch),
         )
         self._beat_keys = (*self.streams, self._beats)
+        self._ripen_keys = (keys.retry(branch), keys.delayed(branch), keys.closed(branch))
         self._settle_keys = (
             *self.streams,
             keys.delayed(branch),
@@ -165,6 +167,15 @@ class Consumer:
         for stream, entries in reply or ():
             self.decode(self._numbers[stream], entries, lease, received, deliveries)
         return deliveries
+
+    async def ripen(self) -> int:
+        """Moves retries that are due to the retry stream; gives the ms until the next one is (-1: none).
+
+        Raises ServerUnavailableError.
+        """
+        wire = await self._connected()
+        due_ms: int = await wire.run(RIPEN, self._ripen_keys, (_RIPENED,))
+        return due_ms
 
     async def recover(self, known: Container[tuple[int, bytes]]) -> list[Delivery]:
         """Deliveries of this lease that are not `known` by (stream, entry): their reply was lost with a connection.

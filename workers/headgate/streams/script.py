@@ -41,6 +41,7 @@ REGISTER = Script("register.lua")
 READ = Script("read.lua")
 SETTLE = Script("settle.lua")
 BEAT = Script("beat.lua")
+RIPEN = Script("ripen.lua")
 RETIRE = Script("retire.lua")
 SWEEP = Script("sweep.lua")
 EXPIRE = Script("expire.lua")
@@ -61,6 +62,7 @@ ALL = (
     READ,
     SETTLE,
     BEAT,
+    RIPEN,
     RETIRE,
     SWEEP,
     EXPIRE,

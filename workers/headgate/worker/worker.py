@@ -32,6 +32,7 @@ from headgate.worker.ordered import OrderedWork
 from headgate.worker.reader import Reader
 from headgate.worker.relayer import Relayer
 from headgate.worker.retry import Retries
+from headgate.worker.ripener import Ripener
 from headgate.worker.runners import Runners
 from headgate.worker.scripted import ScriptedReader
 from headgate.worker.settler import Settler
@@ -81,6 +82,7 @@ class Worker:
         self._settlers = [Settler(consumer, self._on_settled, self._break) for consumer in self._consumers]
         self._runners = Runners(handler, contract, Composer(contract), self._on_outcome)
         self._relayer = Relayer(server, self._keys)
+        self._ripener = Ripener(self._consumers)
         self._closer = Closer(server, self._keys, contract, self._end, self._on_ended)
         groups = [[consumer] for consumer in self._consumers] if server.is_cluster else [self._consumers]
         self._waiters = [Waiter(server, group, contract.branch) for group in groups]
@@ -114,8 +116,7 @@ class Worker:
         if ordered is None and not contract.rate_limit:
             return Reader(consumers, waiter, self._intake, self._accept)
         limit = RateLimit(self._wires, self._keys.partition(0), contract) if contract.rate_limit else None
-        is_mine = None if ordered is None else ordered.is_mine
-        return ScriptedReader(consumers, waiter, self._intake, self._accept, is_mine=is_mine, limit=limit)
+        return ScriptedReader(consumers, waiter, self._intake, self._accept, ordered=ordered, limit=limit)
 
     @property
     def unready(self) -> str:
@@ -159,11 +160,12 @@ class Worker:
         working = [asyncio.create_task(self._read(reader), name="read") for reader in self._readers]
         beat = asyncio.create_task(self._beat(), name="beat")
         relay = asyncio.create_task(self._relayer.run(), name="relay")
+        ripen = asyncio.create_task(self._ripener.run(), name="ripen")
         draining = asyncio.create_task(self._draining.wait(), name="draining")
         own = []
         if self._ordered is not None:
             own = [asyncio.create_task(self._ordered.ownership.run(), name="own")]
-        for task in (beat, relay, *own, *working, *self._runners.tasks):
+        for task in (beat, relay, ripen, *own, *working, *self._runners.tasks):
             task.add_done_callback(self._on_ended)
         waited: set[asyncio.Future[Any]] = {draining, self._broken}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -171,7 +173,7 @@ class Worker:
         self._draining.set()
         for waiter in self._waiters:
             waiter.close()
-        await end(working)
+        await end((ripen, *working))
         await self._hand_back(self._runners.stop())
         await self._runners.drain(self.contract.drain_seconds)
         await end(own)
@@ -400,6 +402,9 @@ class Worker:
         if settled is not None and settled.outboxed:
             self.metrics.outboxed += settled.outboxed
             self._relayer.ring()
+        for outcome in outcomes:
+            if outcome.kind is Kind.RETRY:
+                self._ripener.expect(outcome.delivery.event.partition, outcome.delay_ms)
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
         handled = outcomes
