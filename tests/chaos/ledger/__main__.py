@@ -138,8 +138,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=240,
-        help="a storm lasts until all is settled, at most so long (default: 240; in phase 2 half as long); "
+        default=180,
+        help="a storm lasts until all is settled, at most so long (default: 180; in phase 2 half as long); "
         "what is left then is settled in calm, within five minutes, or lost",
     )
     parser.add_argument("--logs", type=Path, help="a new folder for the workers' logs (default: not kept)")

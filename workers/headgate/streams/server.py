@@ -186,7 +186,11 @@ class Server:
                 return await self._client.execute_command(*command)
             await self._client.initialize()
             node = self._client.get_node_from_key(key)
-            return await self._client.execute_command(*command, target_nodes=node)
+            try:
+                return await self._client.execute_command(*command, target_nodes=node)
+            except AttributeError as error:
+                # The library closes every connection when one breaks, also those that other tasks are just at.
+                raise RedisConnectionError("closed in the middle of a command") from error
 
         return await self._guard(self._twice(ask) if repeatable else ask(), script)
 
