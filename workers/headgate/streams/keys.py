@@ -84,8 +84,11 @@ class PartitionKeys:
 
     @property
     def settings(self) -> str:
-        """Hash of what publishers and sweeps must know: numbers of partitions and branches, what the manifest says of the
-        source, up to where each branch has settled everything, before which id all that was trimmed lay."""
+        """Hash of what publishers and sweeps must know.
+
+        Numbers of partitions and branches, what the manifest says of the source; up to where each branch has settled
+        everything, and before which id all that was trimmed lay.
+        """
         return f"{self.tag}:settings"
 
     @property
