@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headgate.streams.outcome import Delivery
 
 SILENCE_SECONDS = 3.0
+CLAIMS = 500  # at once
 
 
 class Contender:
@@ -41,6 +42,14 @@ class Contender:
 
     async def read(self, count: int = 100) -> list[Delivery]:
         return (await self.consumer.read_watched(count, share=False)).deliveries
+
+    async def claim(self) -> list[Delivery]:
+        """All there is to claim, some at a time."""
+        self.owner.begin_claims()
+        claimed: list[Delivery] = []
+        while self.owner.has_claims:
+            claimed += await self.owner.claim(CLAIMS)
+        return claimed
 
     async def die(self) -> None:
         """As if it had not beaten for a long time."""
@@ -75,7 +84,7 @@ async def test_only_the_owner_reads_and_claims(server: Server) -> None:
         with pytest.raises(NotOwnerError):
             await other.read()
         with pytest.raises(NotOwnerError):
-            await other.owner.claim()
+            await other.claim()
         assert data(await owner.read()) == [1]
 
 
@@ -150,13 +159,46 @@ async def test_the_next_owner_claims_everything_in_order_and_counts_what_died(se
         assert len(held) == 1200
         await first.die()
         await second.take()
-        claimed = await second.owner.claim()
+        claimed = await second.claim()
         assert data(claimed) == list(range(1200))
         assert {delivery.event.attempt for delivery in claimed} == {2}
-        again = await second.owner.claim()
+        again = await second.claim()
         assert (data(again), {delivery.event.attempt for delivery in again}) == (data(claimed), {2})
         settled = await second.consumer.settle([done(delivery) for delivery in claimed])
     assert settled.count == 1200
+
+
+async def test_claims_stop_at_what_is_asked_for_and_count_nothing_behind_it(server: Server) -> None:
+    async with desk(server) as canal:
+        await canal.publish(*range(10))
+        first, second, third = await contenders(canal, "w1.x", "w2.x", "w3.x")
+        await first.take()
+        await first.read()
+        await first.die()
+        await second.take()
+        second.owner.begin_claims()
+        assert data(await second.owner.claim(4)) == [0, 1, 2, 3]
+        assert second.owner.has_claims
+        await second.die()
+        await third.take()
+        assert [each.event.attempt for each in await third.claim()] == [3] * 4 + [2] * 6
+
+
+async def test_what_two_gave_up_one_after_the_other_is_counted_for_neither(server: Server) -> None:
+    async with desk(server) as canal:
+        await canal.publish(*range(6))
+        first, second, third = await contenders(canal, "w1.x", "w2.x", "w3.x")
+        await first.take()
+        await first.read()
+        await first.owner.ask(Wish.GIVE)
+        await second.take()
+        second.owner.begin_claims()
+        await second.owner.claim(2)
+        await second.owner.ask(Wish.GIVE)
+        await third.take()
+        assert [(each.event.data, each.event.attempt) for each in await third.claim()] == [
+            (n, 1) for n in range(6)
+        ]
 
 
 async def test_retries_come_before_the_lanes(server: Server) -> None:
@@ -170,7 +212,7 @@ async def test_retries_come_before_the_lanes(server: Server) -> None:
         assert await second.owner.ask(Wish.LOOK)
         await first.die()
         await second.take()
-        claimed = await second.owner.claim()
+        claimed = await second.claim()
         assert [(each.event.data, each.event.attempt) for each in claimed] == [("again", 3), ("later", 2)]
         assert await second.owner.blocked() == ["k"]
 
@@ -184,11 +226,11 @@ async def test_what_was_given_up_unbegun_is_nobodys_failed_attempt(server: Serve
         await first.owner.ask(Wish.GIVE)
         await first.consumer.release()
         await second.take()
-        claimed = await second.owner.claim()
+        claimed = await second.claim()
         assert [(each.event.data, each.event.attempt) for each in claimed] == [(1, 1), (2, 1), (3, 1)]
         await second.die()
         await third.take()
-        assert {each.event.attempt for each in await third.owner.claim()} == {2}
+        assert {each.event.attempt for each in await third.claim()} == {2}
 
 
 async def test_one_that_takes_again_what_it_gave_up_and_dies_is_counted(server: Server) -> None:
@@ -199,10 +241,10 @@ async def test_one_that_takes_again_what_it_gave_up_and_dies_is_counted(server: 
         await first.read()
         await first.owner.ask(Wish.GIVE)
         await first.take()
-        assert [each.event.attempt for each in await first.owner.claim()] == [1]
+        assert [each.event.attempt for each in await first.claim()] == [1]
         await first.die()
         await second.take()
-        assert [each.event.attempt for each in await second.owner.claim()] == [2]
+        assert [each.event.attempt for each in await second.claim()] == [2]
 
 
 async def test_an_entry_deleted_by_hand_is_no_claim(server: Server) -> None:
@@ -215,7 +257,7 @@ async def test_an_entry_deleted_by_hand_is_no_claim(server: Server) -> None:
         await canal.command(lane, "XDEL", lane, gone.entry.decode())
         await first.die()
         await second.take()
-        assert data(await second.owner.claim()) == [2]
+        assert data(await second.claim()) == [2]
 
 
 async def test_a_frozen_owner_settles_nothing_and_gets_nothing_once_its_partition_is_anothers(
@@ -228,7 +270,7 @@ async def test_a_frozen_owner_settles_nothing_and_gets_nothing_once_its_partitio
         (one,) = await frozen.read(1)
         await frozen.die()
         await heir.take()
-        await heir.owner.claim()
+        await heir.claim()
         with pytest.raises(LeaseLostError):
             await frozen.consumer.settle([done(one)])
         with pytest.raises(LeaseLostError):

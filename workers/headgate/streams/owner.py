@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from headgate.streams.server import Server
     from headgate.streams.wire import Wires
 
-_PAGE = 500
 _UNPARKED_AT_ONCE = 500
 
 
@@ -53,6 +52,7 @@ class PartitionOwner:
         self._own_keys = (beats, owner)
         self._claim_keys = (*consumer.streams, beats, owner)
         self._blocked = keys.blocked(contract.branch)
+        self._claimed_to: tuple[int, bytes] = (-1, b"")
 
     async def ask(self, wish: Wish) -> View:
         """Looks at the partition, after doing what is wished for, if that can be done.
@@ -67,31 +67,36 @@ class PartitionOwner:
         owner, token, *members = (part.decode() for part in reply)
         return View(owner, int(token), tuple(members))
 
-    async def claim(self) -> list[Delivery]:
-        """Everything pending on the partition, each stream's in order: it is the owner's now.
+    def begin_claims(self) -> None:
+        """The partition was taken: what is pending on it has to be claimed, from the first on."""
+        self._claimed_to = (0, b"")
 
-        Asking again gives the same again, and counts no delivery twice. Raises NotOwnerError, LeaseLostError,
+    @property
+    def has_claims(self) -> bool:
+        """Whether there may be more to claim."""
+        return self._claimed_to[0] >= 0
+
+    async def claim(self, count: int) -> list[Delivery]:
+        """Claims up to `count` more of what is pending on the partition, each stream's in order.
+
+        A claim whose reply was lost is made again, and counts no delivery twice. Raises NotOwnerError, LeaseLostError,
         NotProvisionedError, ServerUnavailableError.
         """
         lease = self.consumer.lease
         claimed: list[Delivery] = []
-        stream, last = 0, b""
-        while stream >= 0:
-            wire = await self._wires.get(self._blocked)
-            reply = await wire.run(CLAIM, self._claim_keys, (self._group, lease, _PAGE, stream, last))
-            if reply[0] == -1 and len(reply) == 1:
-                raise LeaseLostError(
-                    f"consumer {lease!r} has no lease on partition {self.consumer.partition}"
-                )
-            if reply[0] == -2:
-                raise NotOwnerError(f"partition {self.consumer.partition} is not consumer {lease!r}'s")
-            received = time.monotonic()
-            stream, last = reply[:2]
-            for at in range(2, len(reply), 3):
-                before = reply[at + 1] - 1
-                self.consumer.decode(
-                    reply[at], [reply[at + 2]], lease, received, claimed, deliveries_before=before
-                )
+        wire = await self._wires.get(self._blocked)
+        reply = await wire.run(CLAIM, self._claim_keys, (self._group, lease, count, *self._claimed_to))
+        if reply == [-1]:
+            raise LeaseLostError(f"consumer {lease!r} has no lease on partition {self.consumer.partition}")
+        if reply == [-2]:
+            raise NotOwnerError(f"partition {self.consumer.partition} is not consumer {lease!r}'s")
+        received = time.monotonic()
+        self._claimed_to = reply[0], reply[1]
+        for at in range(2, len(reply), 3):
+            before = reply[at + 1] - 1
+            self.consumer.decode(
+                reply[at], [reply[at + 2]], lease, received, claimed, deliveries_before=before
+            )
         return claimed
 
     async def blocked(self) -> list[str]:

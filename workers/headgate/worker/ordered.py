@@ -9,13 +9,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from headgate.streams.errors import NotOwnerError
 from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.owner import PartitionOwner
 from headgate.worker.ordering import KeyQueues, Verdict
 from headgate.worker.ownership import Ownership
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from headgate.contract import BranchContract
     from headgate.streams.consumer import Consumer
@@ -47,15 +48,16 @@ class OrderedWork:
         lose: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        owners = [
+        self._owners = [
             PartitionOwner(wires, partition, contract, consumer)
             for partition, consumer in zip(keys.all, consumers, strict=True)
         ]
-        self.ownership = Ownership(owners, contract.claim_after_seconds, self, lose, changed)
+        self.ownership = Ownership(self._owners, contract.claim_after_seconds, self, lose, changed)
         self._consumers = consumers
         self._queues = [KeyQueues() for _ in consumers]
         self._ready: deque[Delivery] = deque()
         self._room = contract.concurrency * (1 if contract.batch is None else contract.batch.max_events)
+        self._most_claims = self._room
         self._intake = intake
         self._is_leaving = False
         self._put = put
@@ -65,8 +67,29 @@ class OrderedWork:
         self._lose = lose
 
     def is_mine(self, partition: int) -> bool:
-        """Whether a partition may be read."""
+        """Whether a partition is this worker's."""
         return partition in self.ownership.tokens
+
+    def is_readable(self, partition: int) -> bool:
+        """Whether a partition is this worker's, and all that was pending on it is claimed."""
+        return self.is_mine(partition) and not self._owners[partition].has_claims
+
+    async def claim(self, partitions: Iterable[int]) -> int:
+        """Claims what is pending on partitions, as much as there is room for; gives how many events.
+
+        No more than there are slots at once: of what is claimed each death of a worker counts as an attempt.
+        """
+        claimed = 0
+        for partition in partitions:
+            room = min(self._most_claims, self._intake.free)
+            if self.is_mine(partition) and self._owners[partition].has_claims and room > 0:
+                try:
+                    deliveries = await self._owners[partition].claim(room)
+                except NotOwnerError:
+                    continue  # given up meanwhile
+                claimed += len(deliveries)
+                self._accept(deliveries)
+        return claimed
 
     def mine(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Those of partitions that are ours, marked with the fencing token; the others stay pending for their owner."""
@@ -113,10 +136,9 @@ class OrderedWork:
             self.ownership.ring()
         self._pump()
 
-    def took(self, partition: int, blocked: Sequence[str], claimed: list[Delivery]) -> None:
-        """A partition may be read from now on (see `Work`)."""
+    def took(self, partition: int, blocked: Sequence[str]) -> None:
+        """A partition may be claimed and read from now on (see `Work`)."""
         self._queues[partition].reset(blocked)
-        self._accept(claimed)
 
     def drop(self, partition: int) -> None:
         """Nothing more of a partition is begun; what waits stays pending, for its next owner to claim."""

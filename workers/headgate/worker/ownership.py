@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from headgate.streams.errors import LeaseLostError, NotOwnerError, NotProvisionedError, StreamsError
+from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.owner import PartitionOwner, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-
-    from headgate.streams.outcome import Delivery
 
 log = structlog.get_logger("headgate.worker")
 _LOOK_SECONDS = 0.5
@@ -36,8 +34,8 @@ def quota(partitions: int, members: Collection[str], me: str) -> int:
 class Work(Protocol):
     """What is done on the partitions; told of those taken and dropped."""
 
-    def took(self, partition: int, blocked: Sequence[str], claimed: list[Delivery]) -> None:
-        """A partition may be read from now on; `claimed` comes before all that is read."""
+    def took(self, partition: int, blocked: Sequence[str]) -> None:
+        """A partition may be read from now on, once what is pending on it is claimed."""
 
     def drop(self, partition: int) -> None:
         """Nothing more of a partition is to be begun."""
@@ -119,11 +117,11 @@ class Ownership:
         for partition in surplus:
             self._stop(partition)
             self.giving.add(partition)
-        await self._give()
+        given = await self._give()
         place = sorted(members).index(lease) * len(views) // len(members) if lease in members else 0
         for step in range(len(views)):
             partition = (place + step) % len(views)
-            if partition in self.tokens or partition in self.giving:
+            if partition in self.tokens or partition in self.giving or partition in given:
                 continue
             if len(self.tokens) < share and views[partition].owner in ("", lease):
                 await self._take(self._owners[partition])
@@ -142,25 +140,26 @@ class Ownership:
         del self.tokens[partition]
         self._work.drop(partition)
 
-    async def _give(self) -> None:
+    async def _give(self) -> set[int]:
+        given: set[int] = set()
         for partition in sorted(self.giving):
             if not self._work.holding(partition):
                 await self._owners[partition].ask(Wish.GIVE)
                 self.giving.discard(partition)
+                given.add(partition)
                 log.info("partition.given", partition=partition)
+        return given
 
     async def _take(self, owner: PartitionOwner) -> None:
         partition, lease = owner.consumer.partition, owner.consumer.lease
         view = await owner.ask(Wish.TAKE)
         if view.owner != lease:
             return
-        try:
-            claimed, blocked = await owner.claim(), await owner.blocked()
-        except NotOwnerError:
-            return
+        blocked = await owner.blocked()
         if owner.consumer.lease != lease:
             return
+        owner.begin_claims()
         self.tokens[partition] = view.token
-        self._work.took(partition, blocked, claimed)
-        log.info("partition.taken", partition=partition, token=view.token, claimed=len(claimed))
+        self._work.took(partition, blocked)
+        log.info("partition.taken", partition=partition, token=view.token)
         self._changed()

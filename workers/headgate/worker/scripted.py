@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from headgate.streams.rate import RateLimit
     from headgate.streams.waiter import Waiter
     from headgate.worker.intake import Intake
+    from headgate.worker.ordered import OrderedWork
 
 
 class ScriptedReader:
-    """Reads those of its partitions that `is_mine` says (None: all), as fast as `limit` allows (None: as it can)."""
+    """Reads those of its partitions that are its worker's, as fast as `limit` allows; all and as it can where None."""
 
     def __init__(
         self,
@@ -33,14 +34,14 @@ class ScriptedReader:
         intake: Intake,
         accept: Callable[[list[Delivery]], int],
         *,
-        is_mine: Callable[[int], bool] | None,
+        ordered: OrderedWork | None,
         limit: RateLimit | None,
     ) -> None:
         self.consumers = consumers
         self._waiter = waiter
         self._intake = intake
         self._accept = accept
-        self._is_mine = is_mine
+        self._ordered = ordered
         self._limit = limit
         self._changed = asyncio.Event()
         self._turn = 0
@@ -67,8 +68,11 @@ class ScriptedReader:
         """
         self._changed.clear()
         free = await self._intake.room()
-        is_mine = self._is_mine
-        consumers = [each for each in self.consumers if is_mine is None or is_mine(each.partition)]
+        consumers, ordered = self.consumers, self._ordered
+        if ordered is not None:
+            if await ordered.claim(each.partition for each in consumers):
+                return
+            consumers = [each for each in consumers if ordered.is_readable(each.partition)]
         if not consumers:
             self._held = 0
             await self._pause(IDLE_SECONDS)

@@ -3,7 +3,8 @@
 -- The partition is the owner's for as long as it has its lease. An owner without one can settle nothing (settle.lua looks
 -- at the same leases), so whoever takes the partition then needs to ask nobody.
 -- The token never gets smaller, not even when all was lost: it is at least the time at which the partition was taken.
--- KEYS  1 beats   2 owner: consumer, token, gave (who gave it up with nothing begun), away:CONSUMER (who takes no more)
+-- KEYS  1 beats   2 owner: consumer, token, gave:CONSUMER (who gave it up with nothing begun), away:CONSUMER (who takes
+--       no more)
 -- ARGV  1 consumer   2 ms without a beat after which a consumer is dead
 --       3 'look' | 'take' if nobody has it | 'give' up | 'leave': takes no more, and is no member from now on
 -- Gives {-1} when this consumer has no lease, else the owner ('': nobody), the token as text, then the members
@@ -21,7 +22,7 @@ for i = 1, #stored, 2 do
     owner = value
   elseif name == 'token' then
     token = tonumber(value)
-  elseif name ~= 'gave' then
+  elseif string.sub(name, 1, 5) == 'away:' then
     local gone = string.sub(name, 6)
     if redis.call('ZSCORE', KEYS[1], gone) then away[gone] = true else redis.call('HDEL', KEYS[2], name) end
   end
@@ -31,10 +32,11 @@ if owner ~= '' and not redis.call('ZSCORE', KEYS[1], owner) then owner = '' end
 if wish == 'take' and owner == '' then
   owner, token = consumer, math.max(token + 1, now)
   redis.call('HSET', KEYS[2], 'consumer', owner, 'token', string.format('%.0f', token))
+  redis.call('HDEL', KEYS[2], 'gave:' .. consumer)
 elseif wish == 'give' and owner == consumer then
   owner = ''
   redis.call('HDEL', KEYS[2], 'consumer')
-  redis.call('HSET', KEYS[2], 'gave', consumer)
+  redis.call('HSET', KEYS[2], 'gave:' .. consumer, 1)
 elseif wish == 'leave' then
   away[consumer] = true
   redis.call('HSET', KEYS[2], 'away:' .. consumer, 1)
