@@ -34,6 +34,9 @@ known_names = st.sampled_from([b"data", b"id", b"type", b"source", b"key", b"tim
 
 
 @given(events, words, times, st.sampled_from(Lane), st.integers(0, 63), st.integers(1, 100))
+@example(NewEvent(data=1), "a", 7, Lane.LOW, 3, 2)
+@example(NewEvent(data=1, key=""), "a", 7, Lane.LOW, 3, 2)
+@example(NewEvent(data=1, key="k"), "a", 7, Lane.LOW, 3, 2)
 def test_what_is_published_is_what_is_handled(  # noqa: PLR0917 - hypothesis gives them by place
     new: NewEvent, event_id: str, time_ms: int, lane: Lane, partition: int, attempt: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("headgate.worker")
 _MOST = 500  # outcomes a settle: the server is everybody's
 _MOST_EFFECTS = 2000  # and of their effects, unless one outcome alone has more
+_effects_of = attrgetter("effects")
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -93,6 +95,8 @@ class Settler:
 
 def _batch_size(outcomes: Sequence[Outcome]) -> int:
     """How many of the outcomes to settle at once; one at least."""
+    if not any(map(_effects_of, outcomes)):
+        return _MOST
     effects = 0
     for number, outcome in enumerate(outcomes[:_MOST]):
         effects += len(outcome.effects) // 4
