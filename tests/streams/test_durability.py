@@ -94,14 +94,33 @@ async def test_a_duplicate_counts_as_replicated_only_when_the_first_is(
             await Publisher(server, canal.keys, durability=SOON).publish(events(1))
 
 
+async def test_what_no_replica_had_is_gone_at_the_heir_and_the_same_ids_put_it_there_once(
+    both: tuple[Server, Node, Node],
+) -> None:
+    server, master, replica = both
+    async with desk(server) as canal:
+        await Publisher(server, canal.keys, durability=Replicated(1, 5)).publish(events(1))
+        replica.call("REPLICAOF", "NO", "ONE")  # cut off, and then the heir
+        await canal.publisher.publish(events(2))  # Acknowledged knows nothing of it
+        with pytest.raises(NotReplicatedError):
+            await Publisher(server, canal.keys, durability=SOON).publish(events(3))
+        master.kill()
+        lane = canal.keys.partition(0).lanes[1]
+        async with aclosing(Server.connect(replica.url)) as heir:
+            assert replica.call("XLEN", lane) == 1
+            receipts = await Publisher(heir, canal.keys).publish(events(3))
+            assert [receipt.duplicate for receipt in receipts] == [True, False, False]
+            assert replica.call("XLEN", lane) == 3
+
+
 async def test_more_replicas_than_there_are_is_an_error_that_names_both(
     both: tuple[Server, Node, Node],
 ) -> None:
     server, _, _ = both
     async with desk(server) as canal:
         with pytest.raises(NotReplicatedError, match="1 of 2 replicas"):
-            await Publisher(server, canal.keys, durability=Replicated(2, 0.2)).publish(events(1))
-        assert await Publisher(server, canal.keys, durability=Replicated(2, 0.2)).publish([]) == []
+            await Publisher(server, canal.keys, durability=Replicated(2, 1.5)).publish(events(1))
+        assert await Publisher(server, canal.keys, durability=Replicated(2, 1.5)).publish([]) == []
 
 
 async def test_on_a_cluster_every_node_that_took_events_is_waited_for() -> None:

@@ -114,7 +114,9 @@ class Publisher:
         self._retry_seconds = retry_seconds if self._window_ms else 0.0
 
     @classmethod
-    async def open(cls, server: Server, namespace: str, pipeline: str) -> Publisher:
+    async def open(
+        cls, server: Server, namespace: str, pipeline: str, *, retry_seconds: float = 10
+    ) -> Publisher:
         """A publisher with the partitions, dedupe window, durability and schema that the pipeline's manifest says.
 
         Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError, SchemaError.
@@ -127,7 +129,7 @@ class Publisher:
 
             schema = compile_schema(settings.schema)
         window = settings.dedupe_window_seconds
-        return cls(server, keys, window, durability=durability, schema=schema)
+        return cls(server, keys, window, durability=durability, schema=schema, retry_seconds=retry_seconds)
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Publishes events, in order within a partition; gives a receipt for each, in the order given.
