@@ -6,6 +6,7 @@ The scripts behind them have tests of their own on every kind of server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -21,12 +22,16 @@ from headgate.streams import Server, SourceSettings, ensure_groups, read_dead_le
 from streams.desk import Desk, dead, desk, done, eventually, take
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-pytestmark = pytest.mark.parametrize("server_url", ["cluster"], indirect=True)
+    from collections.abc import AsyncIterator, Sequence
 
 SLOW = b"TimeoutError: slow"
 ERRORS = {"o1": SLOW, "o2": b"KeyError: 'x'", "o3": SLOW}
+
+
+@pytest.fixture
+async def server(cluster_url: str) -> AsyncIterator[Server]:
+    async with contextlib.aclosing(Server.connect(cluster_url)) as connected:
+        yield connected
 
 
 class Said(msgspec.Struct):

@@ -32,9 +32,9 @@ class LaneMeasurement(msgspec.Struct, kw_only=True):
 class BranchMeasurement(msgspec.Struct, kw_only=True):
     """One branch over all partitions.
 
-    `done`, `dead`, `retried` and `busy_us` only ever grow; so do `unread_trimmed` (events that a hard cap of the retention
-    took before the branch had settled them), `dead_dropped` (dead letters that went because there were too many) and
-    `redriven`.
+    `done`, `dead`, `retried` and `busy_us` only ever grow; so do `unread_trimmed` (events that a hard cap of the
+    retention took before the branch had settled them), `dead_dropped` (dead letters that went because there were too
+    many) and `redriven`.
 
     `gate` is open, delayed (some lanes wait) or closed (the branch takes nothing until it is opened).
     """
