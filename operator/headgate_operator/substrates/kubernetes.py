@@ -8,7 +8,6 @@ API server recognises as no change.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,19 +20,19 @@ from headgate_operator.manifests import (
     BRANCH_LABEL,
     PIPELINE_LABEL,
     Manifest,
-    RedisSource,
     children,
     deployment_name,
     selector,
 )
-from headgate_operator.problem import Problem
 from headgate_operator.substrates import Workers
+from headgate_operator.substrates.credentials import redis_source
 from headgate_operator.substrates.ownership import controller, digest, is_leftover, ours, with_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate_operator.cluster import Cluster
+    from headgate_operator.manifests import RedisSource
     from headgate_operator.pipeline import Pipeline
 
 SCALE_MANAGER = "headgate-pilot"
@@ -85,32 +84,7 @@ class KubernetesSubstrate:
 
     async def redis(self, pipeline: Pipeline) -> RedisSource:
         """Where the pipeline's server's URL stands; raises Problem when it stands nowhere."""
-        spec = pipeline.spec.redis
-        if spec is None:
-            if self._default_url is None:
-                raise Problem(
-                    "NoRedis",
-                    "spec.redis: not set, and the operator has no server of its own: set spec.redis.secretRef, or"
-                    " HEADGATE_REDIS_URL of the operator",
-                )
-            return RedisSource.default(pipeline, self._default_url)
-        name, key = spec.secret_ref.name, spec.secret_ref.key
-        try:
-            secret = await self._cluster.get("v1", "Secret", pipeline.namespace, name)
-        except NotFoundError as error:
-            raise Problem(
-                "SecretNotFound",
-                f"spec.redis.secretRef.name: {name!r}: no such Secret in namespace {pipeline.namespace}: create it"
-                f" with the server's URL under key {key!r}",
-            ) from error
-        try:
-            url = base64.b64decode(secret.get("data", {})[key], validate=True).decode().strip()
-        except (KeyError, ValueError) as error:
-            raise Problem(
-                "SecretKeyNotFound",
-                f"spec.redis.secretRef.key: {key!r}: Secret {name} has no such key: put the server's URL there",
-            ) from error
-        return RedisSource(secret=name, key=key, url=url, owned=False)
+        return await redis_source(self._cluster, pipeline, self._default_url)
 
     async def apply(self, pipeline: Pipeline) -> int:
         """See Substrate. Raises Problem when an object's name is taken, ClusterError when the API server refuses."""
