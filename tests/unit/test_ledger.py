@@ -22,7 +22,8 @@ def faultless() -> Ledger:
     handled = list(PLAN.handled())
     hopeless = [event.id for event in handled if event.is_hopeless]
     keyed = [event for event in PLAN.published if event.key is not None]
-    counts = {"all": len(handled), "batched": len(handled)} | {f"event:{event.id}": 1 for event in handled}
+    batched = sum(not event.is_skipped for event in handled)
+    counts = {"all": len(handled), "batched": batched} | {f"event:{event.id}": 1 for event in handled}
     values: dict[str, int] = {}
     order: dict[str, list[int]] = {}
     for event in keyed:
@@ -32,7 +33,9 @@ def faultless() -> Ledger:
     return Ledger(
         records=[record_of(root) for root in PLAN.roots()],
         dead={"plain": hopeless},
-        done={branch: len(handled) - (len(hopeless) if branch == "plain" else 0) for branch in BRANCHES},
+        done=dict.fromkeys(BRANCHES, len(handled))
+        | {"plain": len(handled) - len(hopeless), "batching": batched},
+        filtered={"batching": len(handled) - batched},
         counts=counts,
         values=values,
         out=[event.id for event in handled],
@@ -62,6 +65,8 @@ def test_the_plan_has_everything_that_may_go_wrong():
     assert any(event.is_hopeless for event in roots)
     assert any(part.is_hopeless for root in roots for part in root.parts)
     assert any(part.parts for root in roots for part in root.parts), "parts of parts"
+    assert any(event.is_skipped for event in roots)
+    assert any(part.is_skipped for root in roots for part in root.parts)
     assert any(event.echoes for event in roots)
     assert any(root.id.endswith("+echo") for root in roots)
     assert {event.lane for event in handled} == set(next(iter(PLAN.published)).lane.__class__)
@@ -135,6 +140,12 @@ def test_dead_letters_that_are_missing_doubled_or_not_planned():
     assert faults(dead={"plain": hopeless[1:]}) == (1, 0, 0, 0)
     assert faults(dead={"plain": [*hopeless, hopeless[0]]}) == (0, 1, 0, 0)
     assert faults(dead={"plain": hopeless, "counting": ["e1"]}) == (0, 1, 0, 0)
+
+
+def test_a_filter_that_leaves_out_too_few_or_too_many():
+    filtered = faultless().filtered["batching"]
+    assert faults(filtered={"batching": filtered - 1}) == (1, 0, 0, 0)
+    assert faults(filtered={"batching": filtered, "plain": 1}) == (0, 1, 0, 0)
 
 
 def test_what_is_not_settled_or_not_relayed_is_lost():

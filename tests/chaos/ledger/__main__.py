@@ -73,6 +73,7 @@ def summary(seed: int, reports: Sequence[Report], seconds: float) -> dict[str, A
         "drains": struck("drain"),
         "cuts": struck("cut"),
         "restarts": struck("restart"),
+        "stalls": struck("stall"),
         "handled": total("handled"),
         "deliveries": total("deliveries"),
         "retries": total("retries"),

@@ -36,6 +36,7 @@ def contract(branch: str) -> BranchContract:
         concurrency=8,
         ordering=Ordering.KEY if branch == "ordered" else Ordering.NONE,
         batch=BatchSettings(max_events=50, max_wait_seconds=0.05) if branch == "batching" else None,
+        filter="!has(event.data.skipped)" if branch == "batching" else None,
         retry=RETRY,
         join=JOIN,
         claim_after_seconds=CLAIM_SECONDS,

@@ -29,7 +29,8 @@ class Planned:
     """One event and what becomes of it.
 
     `sequence` counts from 1 within its key, `fails` are how many first attempts fail in each branch, `is_hopeless` says
-    that `plain` gives it up. `echoes` emits another event into the own pipeline; `parts` are what it is split into.
+    that `plain` gives it up, `is_skipped` that `batching` filters it out. `echoes` emits another event into the own
+    pipeline; `parts` are what it is split into.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Planned:
     lane: Lane
     fails: tuple[int, ...]
     is_hopeless: bool
+    is_skipped: bool
     echoes: bool
     parts: tuple[Planned, ...]
 
@@ -51,6 +53,8 @@ class Planned:
             wish["fails"] = dict(zip(BRANCHES, self.fails, strict=True))
         if self.is_hopeless:
             wish["hopeless"] = True
+        if self.is_skipped:
+            wish["skipped"] = True
         if self.echoes:
             wish["echoes"] = True
         if self.parts:
@@ -126,17 +130,19 @@ class Plan:
             lane,
             fails=tuple((part < 10) + (part < 3) for part in dice[8:13]),
             is_hopeless=is_hopeless,
+            is_skipped=dice[16] < 16,
             echoes=dice[15] < 16 and generation == 0,
             parts=parts,
         )
 
     def _dice(self, event_id: str) -> bytes:
-        return blake2b(f"{self.seed}/{event_id}".encode(), digest_size=16).digest()
+        return blake2b(f"{self.seed}/{event_id}".encode(), digest_size=17).digest()
 
 
 def _plainest(event_id: str, lane: Lane) -> Planned:
     """An event to which nothing happens: no key, no failure, no parts."""
-    return Planned(event_id, None, 0, lane, (0,) * len(BRANCHES), is_hopeless=False, echoes=False, parts=())
+    none = (0,) * len(BRANCHES)
+    return Planned(event_id, None, 0, lane, none, is_hopeless=False, is_skipped=False, echoes=False, parts=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ async def read_ledger(server: Server) -> Ledger:
             for branch in BRANCHES
         },
         done={branch: figure.done for branch, figure in figures.branches.items()},
+        filtered={branch: figure.filtered for branch, figure in figures.branches.items()},
         counts=await read_counts(server, KEYS),
         values=await read_values(server, KEYS),
         out=[line["of"] async for line in _emitted(server, OUT_KEYS)],

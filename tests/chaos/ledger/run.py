@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chaos.ledger.canal import KEYS, provision
+from chaos.ledger.canal import CLAIM_SECONDS, KEYS, provision
 from chaos.ledger.plan import BRANCHES
 from chaos.ledger.readback import outboxed, read_ledger
 from chaos.ledger.storm import Crew, Storm
@@ -30,6 +30,7 @@ _LOOK_SECONDS = 0.5
 _SAY_SECONDS = 5.0
 _QUIET_LOOKS = 4  # after the storm, with nothing left to do, before that is believed
 _CALM_SECONDS = 300.0  # for what is left when the storm ends
+_STALL_SECONDS = 1.5 * CLAIM_SECONDS
 _DOWN_SECONDS = 0.5
 
 
@@ -70,7 +71,8 @@ class Phase:
     ) -> Report:
         """The whole phase: a storm until all is settled, for `seconds` at most, then calm until all is settled.
 
-        With a `durable` server, that is killed and started again `restarts` times, evenly over the storm.
+        With a `durable` server, that is stopped for a while, killed and started again `restarts` times, evenly
+        over the storm.
         """
         await provision(self._server)
         crew = Crew(folder, self._url)
@@ -141,6 +143,9 @@ class Phase:
                 min(self._settled.values()) < wanted and time.monotonic() < latest
             ):
                 await asyncio.sleep(0.05)
+            await durable.stall(_STALL_SECONDS)
+            storm.struck["stall"] += 1
+            await asyncio.sleep(_STALL_SECONDS)
             durable.kill()
             await asyncio.sleep(_DOWN_SECONDS)
             began = time.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import signal
 import subprocess
 import tempfile
 import time
@@ -61,6 +63,15 @@ class DurableServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    async def stall(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after a while: every lease is over when it goes on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     @staticmethod
     @contextlib.contextmanager

@@ -34,13 +34,14 @@ class Joined:
 class Ledger:
     """What was found on the server when all was quiet.
 
-    `dead` are ids of dead letters by branch, `done` the counters of settled events by branch. `out` are ids of what
-    was emitted, `order` the numbers emitted for each key, in the order they stand in their stream.
+    `dead` are ids of dead letters by branch, `done` and `filtered` the counters of settled events by branch. `out` are
+    ids of what was emitted, `order` the numbers emitted for each key, in the order they stand in their stream.
     """
 
     records: Sequence[Joined]
     dead: Mapping[str, Sequence[str]]
     done: Mapping[str, int]
+    filtered: Mapping[str, int]
     counts: Mapping[str, int]
     values: Mapping[str, Any]
     out: Sequence[str]
@@ -76,19 +77,23 @@ class Verdict:
 def verify(plan: Plan, found: Ledger) -> Verdict:
     """Everything that is not as planned."""
     verdict = Verdict()
-    handled = [event.id for event in plan.handled()]
-    hopeless = [event.id for event in plan.handled() if event.is_hopeless]
+    events = list(plan.handled())
+    handled = [event.id for event in events]
+    hopeless = [event.id for event in events if event.is_hopeless]
+    skipped = sum(event.is_skipped for event in events)
     _once(verdict, "dead letter of plain", hopeless, found.dead.get("plain", ()))
     for branch in BRANCHES:
-        given_up = len(hopeless) if branch == "plain" else 0
+        given_up = {"plain": len(hopeless), "batching": skipped}.get(branch, 0)
         _total(verdict, f"settled by {branch}", len(handled) - given_up, found.done.get(branch, 0))
+        left_out = skipped if branch == "batching" else 0
+        _total(verdict, f"filtered out by {branch}", left_out, found.filtered.get(branch, 0))
         if branch != "plain":
             _once(verdict, f"dead letter of {branch}", (), found.dead.get(branch, ()))
         if found.backlog.get(branch):
             verdict.note("lost", f"{branch} has {found.backlog[branch]} unsettled", found.backlog[branch])
     if found.outboxed:
         verdict.note("lost", f"{found.outboxed} effects were never relayed", found.outboxed)
-    _counters(verdict, plan, handled, found.counts)
+    _counters(verdict, plan, handled, len(handled) - skipped, found.counts)
     _once(verdict, "emitted by emitting", handled, found.out)
     _order(verdict, plan, found)
     _joins(verdict, plan, found)
@@ -115,8 +120,10 @@ def _total(verdict: Verdict, what: str, wanted: int, found: int) -> None:
         verdict.note("doubled", f"{what}: {found} instead of {wanted}", found - wanted)
 
 
-def _counters(verdict: Verdict, plan: Plan, handled: Sequence[str], counts: Mapping[str, int]) -> None:
-    wanted = Counter({"all": len(handled), "batched": len(handled)})
+def _counters(
+    verdict: Verdict, plan: Plan, handled: Sequence[str], batched: int, counts: Mapping[str, int]
+) -> None:
+    wanted = Counter({"all": len(handled), "batched": batched})
     wanted.update(f"event:{each}" for each in handled)
     wanted.update(f"key:{event.key}" for event in plan.published if event.key is not None)
     for name in wanted.keys() | counts.keys():
@@ -166,19 +173,21 @@ def _joins(verdict: Verdict, plan: Plan, found: Ledger) -> None:
 
 def record_of(root: Planned) -> Joined:
     """The record that an event must have."""
-    results = {branch: answer(branch, root.id) for branch in BRANCHES}
-    if root.is_hopeless:
-        del results["plain"]
+    results = {branch: answer(branch, root.id) for branch in BRANCHES if _answers(branch, root)}
     parts = [part for part in root.whole() if part is not root]
     of_parts: dict[str, dict[str, Any]] = {}
     for branch in BRANCHES:
-        good = [part.id for part in parts if not (branch == "plain" and part.is_hopeless)]
-        if good:
+        if good := [part.id for part in parts if _answers(branch, part)]:
             of_parts[branch] = {part: answer(branch, part) for part in good}
     failed = {f"plain/{part.id}" for part in parts if part.is_hopeless}
     if root.is_hopeless:
         failed.add("plain")
     return Joined(root.id, not failed, results, frozenset(failed), frozenset(), of_parts)
+
+
+def _answers(branch: str, event: Planned) -> bool:
+    """Whether a branch has a result for an event: it neither gives it up nor filters it out."""
+    return not ((branch == "plain" and event.is_hopeless) or (branch == "batching" and event.is_skipped))
 
 
 def _difference(found: Joined, wanted: Joined) -> str:
