@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.event import NewEvent
+from headgate.event import NewEvent  # noqa: TC001 - msgspec reads the annotations when a struct is decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,7 +76,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def result(value: Any, *effects: Effect) -> Result:
-    """A value for the join together with effects: `return result({"words": 7}, count("texts"))`."""
+    """What a handler returns to give the join a value and to have effects, for example `result(7, count("texts"))`."""
     return Result(value, effects)
 
 
@@ -108,7 +108,7 @@ def emit(event: NewEvent, to: str | None = None) -> Emit:
 
 
 def split(events: Iterable[NewEvent]) -> Split:
-    """Splits the event into parts: every branch gets them, and the join of the event waits for their outcomes too.
+    """Splits the event into parts: every branch gets them, and the event's join waits for their outcomes too.
 
     Parts may be split again. They stay on the partition of their root. Of a branch that has no part in the join, the parts
     are events of their own, each with a record of its own.

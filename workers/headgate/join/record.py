@@ -20,11 +20,11 @@ _DIGITS = re.compile(rb"(\d+)")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One final record. Complete when the join got the results it needs; else `failed` and `missing` say why not.
+    """One final record: complete when the join got the results it needs; else `failed` and `missing` say why not.
 
-    `results` are by branch. Of an event that was split, `parts` has the results of its parts, by branch and by the part's
-    event id, in the order they were split off; `failed` names a part as branch/id, and a branch is `missing` while
-    any of its outcomes is.
+    `results` are by branch. Of an event that was split, `parts` has the results of its parts, by branch and by the
+    part's event id, in the order they were split off; `failed` names a part as branch/id, and a branch is `missing`
+    while any of its outcomes is.
     """
 
     id: str
@@ -63,6 +63,7 @@ async def read_records(
 
 
 def record_of(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Record:
+    """The record of a stream entry's fields (streams/scripts/join.lua); raises KeyError for what is no record."""
     plain: dict[str, bytes] = {}
     results: dict[str, Any] = {}
     failed: dict[str, str] = {}

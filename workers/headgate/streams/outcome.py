@@ -43,8 +43,10 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
 
 
 class Outcome(msgspec.Struct, eq=False, gc=False):
-    """What became of a delivery. `detail` is a result as JSON or an error's text; `delay_ms` is a retry's, and before
-    the retry is decided on, the least it may be. `effects` are those of scripts/effects.lua, four values each.
+    """What became of a delivery.
+
+    `detail` is a result as JSON or an error's text; `delay_ms` is a retry's, and before the retry is decided on, the
+    least it may be. `effects` are those of scripts/effects.lua, four values each.
     """
 
     delivery: Delivery
