@@ -110,7 +110,7 @@ def emit(event: NewEvent, to: str | None = None) -> Emit:
 def split(events: Iterable[NewEvent]) -> Split:
     """Splits the event into parts: every branch gets them, and the event's join waits for their outcomes too.
 
-    Parts may be split again. They stay on the partition of their root. Of a branch that has no part in the join, the parts
-    are events of their own, each with a record of its own.
+    Parts may be split again. They stay on the partition of their root. Of a branch that has no part in the join, the
+    parts are events of their own, each with a record of its own.
     """
     return Split(tuple(events))
