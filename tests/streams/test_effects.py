@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from headgate.streams.outcome import Delivery, Outcome
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 def outcome(canal: Desk, delivery: Delivery, *effects: Any, branch: str = "a") -> Outcome:
     """What a handler of the branch that returned these effects comes to."""
     return Composer(canal.contract(branch)).done(delivery, list(effects))
@@ -120,7 +123,7 @@ async def test_a_value_is_kept_on_its_keys_partition_whatever_partition_put_it(s
 
 async def test_an_event_emitted_into_the_own_pipeline_is_there_with_the_settle(server: Server) -> None:
     async with desk(server, ("a", "b")) as canal:
-        consumer, delivery = await one(canal, NewEvent(data=1, id="i", traceparent="00-1-2-01"))
+        consumer, delivery = await one(canal, NewEvent(data=1, id="i", traceparent=TRACEPARENT))
         new = NewEvent(data={"n": 2}, type="child", lane=Lane.HIGH, key="k")
         settled = await consumer.settle([outcome(canal, delivery, emit(new))])
         (emitted,) = await take(consumer)
@@ -128,7 +131,7 @@ async def test_an_event_emitted_into_the_own_pipeline_is_there_with_the_settle(s
     assert (settled.count, settled.outboxed) == (1, 0)
     event = emitted.event
     assert (event.id, event.type, event.lane, event.key) == ("i/a/0", "child", Lane.HIGH, "k")
-    assert (event.data, event.source, event.traceparent) == ({"n": 2}, "/test/canal/a", "00-1-2-01")
+    assert (event.data, event.source, event.traceparent) == ({"n": 2}, "/test/canal/a", TRACEPARENT)
     assert event.root is None
     assert {each.event.id for each in of_b} == {"i", "i/a/0"}
 
