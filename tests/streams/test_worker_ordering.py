@@ -11,7 +11,7 @@ import pytest
 
 from headgate.contract import BatchSettings, BranchContract, Ordering, RetryContract
 from headgate.event import Lane, NewEvent
-from headgate.streams import Gate, Server, read_dead_letters, set_gate
+from headgate.streams import Gate, Server, read_dead_letters, retire, set_gate
 from streams.desk import Desk, desk, eventually
 from streams.ordered_effects import Line, misordered, read_lines
 from streams.workers import WorkerProcess, Workers, workers_in
@@ -278,3 +278,23 @@ async def test_a_batch_job_of_one_key_leaves_the_slots_to_other_keys(valkey: Ser
             workers.wait(lambda: sum(line.key != "hot" for line in began(workers)) == 20, "the cold keys")
             assert sum(line.key == "hot" for line in began(workers)) < 10
             await canal.settled(events=40)
+
+
+async def test_an_event_that_ends_its_workers_takes_none_of_those_behind_it_along(
+    valkey: Server, tmp_path: Path
+) -> None:
+    async with desk(valkey) as canal:
+        with workers_in(tmp_path, valkey.url) as workers:
+            twice = RetryContract(max_attempts=2, initial_seconds=0.05, factor=1, max_seconds=0.05)
+            of_branch = contract(canal, function="streams.effects:act", concurrency=1, retry=twice)
+            await canal.publish(NewEvent(id="poison", key="p", data={"do": "hold"}))
+            await canal.publish(*(NewEvent(key=f"k{n}", data={"do": "return"}) for n in range(40)))
+            for attempt in (1, 2):
+                worker = workers.start(of_branch)
+                workers.wait(lambda n=attempt: len(workers.effects("begin")) == n, f"attempt {attempt}")
+                worker.kill()
+                await retire(valkey, canal.keys, "a", worker.name)
+            workers.start(of_branch)
+            figures = await canal.settled(events=41)
+        (letter,) = await read_dead_letters(valkey, canal.keys, "a")
+    assert (figures.done, figures.dead, letter.id) == (40, 1, "poison")

@@ -65,6 +65,7 @@ class OrderedWork:
         self._settle = settle
         self._accept = accept
         self._lose = lose
+        self._changed = changed
 
     def is_mine(self, partition: int) -> bool:
         """Whether a partition is this worker's."""
@@ -75,13 +76,13 @@ class OrderedWork:
         return self.is_mine(partition) and not self._owners[partition].has_claims
 
     async def claim(self, partitions: Iterable[int]) -> int:
-        """Claims what is pending on partitions, as much as there is room for; gives how many events.
+        """Claims what is pending on partitions; gives how many events.
 
-        No more than there are slots at once: of what is claimed each death of a worker counts as an attempt.
+        Of each partition no more than there are slots at a time: what is claimed counts as tried if this worker dies.
         """
         claimed = 0
         for partition in partitions:
-            room = min(self._most_claims, self._intake.free)
+            room = min(self._most_claims - self.holding(partition), self._intake.free)
             if self.is_mine(partition) and self._owners[partition].has_claims and room > 0:
                 try:
                     deliveries = await self._owners[partition].claim(room)
@@ -134,6 +135,8 @@ class OrderedWork:
                 self._ready.append(following)
         if partition in self.ownership.giving and not self.holding(partition):
             self.ownership.ring()
+        if self._owners[partition].has_claims:
+            self._changed()
         self._pump()
 
     def took(self, partition: int, blocked: Sequence[str]) -> None:

@@ -269,8 +269,9 @@ class Worker:
         Only between two turns of their reader, so that what it waits for is not taken for lost.
         """
         for consumer in reader.consumers:
-            mine = self._ordered is None or self._ordered.is_mine(consumer.partition)
-            if consumer.lease and mine:
+            # Until all is claimed a lost claim is made again; what this worker holds beyond it is not its turn yet.
+            readable = self._ordered is None or self._ordered.is_readable(consumer.partition)
+            if consumer.lease and readable:
                 self._accept_new(await consumer.recover(self._intake.known[consumer.partition]))
         self._suspect.discard(reader)
 
