@@ -11,13 +11,18 @@ import pytest
 
 from headgate.contract import BatchSettings, BranchContract, Ordering, RetryContract
 from headgate.event import Lane, NewEvent
+from headgate.handlers.python import LoopHandler
 from headgate.streams import Gate, Server, read_dead_letters, retire, set_gate
+from headgate.streams.owner import PartitionOwner, Wish
+from headgate.worker.worker import Worker
 from streams.desk import Desk, desk, eventually
 from streams.ordered_effects import Line, misordered, read_lines
 from streams.workers import WorkerProcess, Workers, workers_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from headgate.event import Event
 
 # Attempts enough for whatever is done to the workers: nothing here fails by its own fault.
 RETRY = RetryContract(max_attempts=100, initial_seconds=0.05, factor=1, max_seconds=0.05)
@@ -185,7 +190,7 @@ async def test_what_a_draining_worker_has_not_begun_is_the_next_owners_in_order_
     async with desk(server) as canal:
         with workers_in(tmp_path, server.url) as workers:
             leaving = workers.start(contract(canal, concurrency=1))
-            await canal.publish(*(of_key("k", n, seconds=1 if n == 0 else 0) for n in range(15)))
+            await canal.publish(*(of_key("k", n, seconds=6 if n == 0 else 0) for n in range(15)))
             workers.wait(lambda: began(workers), "the first")
             heir = workers.start(contract(canal))
             leaving.terminate()
@@ -298,3 +303,35 @@ async def test_an_event_that_ends_its_workers_takes_none_of_those_behind_it_alon
             figures = await canal.settled(events=41)
         (letter,) = await read_dead_letters(valkey, canal.keys, "a")
     assert (figures.done, figures.dead, letter.id) == (40, 1, "poison")
+
+
+async def test_a_broken_connection_brings_nothing_forward_while_there_is_something_to_claim(
+    server: Server,
+) -> None:
+    async with desk(server) as canal:
+        await canal.publish(*(of_key("k", n) for n in range(3)))
+        of_branch = contract(canal)
+        other = await canal.consumer("w9.x", ordering=Ordering.KEY)
+        its = PartitionOwner(canal.wires, canal.keys.partition(0), of_branch, other)
+        await its.ask(Wish.TAKE)
+        await other.read_watched(1, share=False)
+        await its.ask(Wish.GIVE)
+
+        async def nothing(_: Event) -> None:
+            raise AssertionError("no slot runs here")
+
+        worker = Worker(server, of_branch, LoopHandler(nothing), "w1")
+        await worker._enlist()
+        mine = worker._ordered._owners[0]
+        await mine.ask(Wish.TAKE)
+        await mine.consumer.read_watched(2, share=False)
+        await mine.ask(Wish.GIVE)
+        # The first is held by the other, the second and third by this one, which takes the partition again.
+        await worker._ordered.ownership.look()
+        assert worker._ordered.is_mine(0)
+        await worker._recover(worker._readers[0])
+        assert worker._intake.held == 0
+        await worker._ordered.claim([0])
+        assert [each.event.id for each in worker._intake.known[0].values()] == ["k.0", "k.1", "k.2"]
+        worker._wires.close()
+        await asyncio.sleep(0.01)
