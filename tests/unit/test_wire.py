@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.streams import (
+    DeniedError,
     Doorbell,
     NotProvisionedError,
     Server,
@@ -132,7 +133,7 @@ def test_a_denial_within_a_script_names_the_script_and_the_command(
 ) -> None:
     at = next(number for number, text in enumerate(script.text.splitlines(), 1) if line in text)
     error = meaning(said.format(at), "test", script)
-    assert type(error) is ServerRefusedError
+    assert type(error) is DeniedError
     assert f"{script.name} runs" in str(error)
     assert command in str(error)
 

@@ -5,6 +5,7 @@ from headgate.streams.deadletters import DeadLetter, LetterFilter, read_dead_let
 from headgate.streams.doorbell import Doorbell
 from headgate.streams.durability import Replicated
 from headgate.streams.errors import (
+    DeniedError,
     LeaseLostError,
     NotOwnerError,
     NotProvisionedError,
@@ -35,6 +36,7 @@ __all__ = [
     "BranchStart",
     "Closed",
     "DeadLetter",
+    "DeniedError",
     "Doorbell",
     "Ensured",
     "Gate",

@@ -15,6 +15,10 @@ class ServerRefusedError(ServerUnavailableError):
     """The server is there and refuses until somebody changes something: a login, a right, a certificate, memory."""
 
 
+class DeniedError(StreamsError):
+    """A script ran into a command its user may not run. What it wrote before stays, so it is not asked again."""
+
+
 class NotProvisionedError(StreamsError):
     """The branch has no consumer group here: not provisioned yet, lost with a flush, or removed."""
 

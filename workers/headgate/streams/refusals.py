@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from headgate.streams.errors import (
+    DeniedError,
     NotProvisionedError,
     ServerRefusedError,
     ServerUnavailableError,
@@ -61,7 +62,7 @@ _ALERT_REMEDIES = {
 
 
 def meaning(text: str, name: str, script: Script | None = None) -> StreamsError:
-    """What an error reply means: NotProvisionedError, ServerUnavailableError, ServerRefusedError or StreamsError.
+    """What an error reply means: one of the errors of headgate.streams.errors.
 
     `name` is the server's, for the message. A denial within a script names no command on Redis 7.0: it is read from
     the line of the script.
@@ -69,9 +70,7 @@ def meaning(text: str, name: str, script: Script | None = None) -> StreamsError:
     if text.startswith("NOGROUP") or "no such key" in text:
         return NotProvisionedError(text)
     if any(words in text for words in _DENIED_IN_SCRIPT):
-        return ServerRefusedError(
-            f"Redis server {name}: {text}{_denied(text, script)}: {_REMEDIES['NOPERM']}"
-        )
+        return DeniedError(f"Redis server {name}: {text}{_denied(text, script)}: {_REMEDIES['NOPERM']}")
     for word, remedy in _REMEDIES.items():
         if text.startswith(word):
             return ServerRefusedError(f"Redis server {name}: {text}: {remedy}")

@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from headgate.streams.errors import ServerUnavailableError
+from headgate.streams.errors import DeniedError, ServerUnavailableError
 from headgate.streams.refusals import broken, causes, meaning
 from headgate.streams.url import read_url
 
@@ -263,7 +263,7 @@ class Server:
         """The reply, or what it means when the server refused whatever was asked."""
         if isinstance(reply, RedisError):
             meant = meaning(_said(reply), self.name, script)
-            if isinstance(meant, ServerUnavailableError):
+            if isinstance(meant, ServerUnavailableError | DeniedError):
                 return meant
         return reply
 
