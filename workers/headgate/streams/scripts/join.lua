@@ -7,6 +7,7 @@
 -- of parts are in and have failed. '#late' says that the record was made: what still comes is counted and dropped.
 local LATE_KEPT_MS = 86400000
 local RECORDS_KEPT = 1000000
+local SMALL = 40 -- fields
 
 local function netstring(text) return #text .. ':' .. text end
 
@@ -34,7 +35,8 @@ local function judge(join, found)
   return enough or results + open < join.needed, enough, all_in, skipped == #join.wanted
 end
 
--- What `judge` looks at: a join of thousands of parts is looked at as often, and must not be read whole each time.
+-- What `judge` looks at: a join of thousands of parts is looked at as often, and must not be read whole each time. One
+-- without parts is read whole at once: it is about to be a record.
 local function peek(join, hash)
   local names, found = {'#parts'}, {}
   for _, branch in ipairs(join.wanted) do
@@ -57,8 +59,9 @@ local function record_of(join, found, root, whole, now)
   local record = {'complete', whole and 1 or 0, 'id', root, 'joined', now, 'published', found['#at'] or 0}
   local parts_of = {}
   for field, outcome in pairs(found) do
-    local branch, part = string.match(field, '^([^#/][^/]*)/(.*)$')
-    if branch and outcome ~= '~' then
+    local slash = outcome ~= '~' and string.byte(field) ~= 35 and string.find(field, '/', 1, true)
+    if slash then
+      local branch, part = string.sub(field, 1, slash - 1), string.sub(field, slash + 1)
       parts_of[branch] = parts_of[branch] or {}
       table.insert(parts_of[branch], netstring(part) .. netstring(outcome))
     end
@@ -110,8 +113,8 @@ end
 
 -- Adds one outcome of a branch: of the event itself when id is the root's, else of the part that id names; `kids` is the
 -- number of parts it was split into. Makes the record when that decides the join. A second outcome of the same branch for
--- the same event changes nothing; nor does one of an event that is given `again` after its join was made. Which outcomes are wanted is asked of the branches by name: what a branch left that
--- has gone from the join since is none.
+-- the same event changes nothing; nor does one of an event that is given `again` after its join was made. Which outcomes
+-- are wanted is asked of the branches by name: what a branch left that has gone from the join since is none.
 local function gather(join, root, branch, id, outcome, kids, published, now, again)
   local hash, is_part = join.prefix .. root, id ~= root
   local is_late = redis.call('HEXISTS', hash, '#late') == 1
@@ -141,9 +144,10 @@ local function gather(join, root, branch, id, outcome, kids, published, now, aga
       if redis.call('HEXISTS', hash, each) == 0 then return end
     end
   end
-  local decided, whole, all_in, is_skipped = judge(join, peek(join, hash))
+  local found = redis.call('HLEN', hash) <= SMALL and load(hash)
+  local decided, whole, all_in, is_skipped = judge(join, found or peek(join, hash))
   if not decided then return end
-  local found = load(hash)
+  found = found or load(hash)
   -- Nobody wanted the event: there is nothing to tell of it.
   if is_skipped then redis.call('ZREM', join.joins, root) else emit(join, root, found, whole, now) end
   if all_in then redis.call('DEL', hash) else leave_late(join, root, found) end
