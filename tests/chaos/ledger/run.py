@@ -30,6 +30,7 @@ _LOOK_SECONDS = 0.5
 _SAY_SECONDS = 5.0
 _QUIET_LOOKS = 4  # after the storm, with nothing left to do, before that is believed
 _CALM_SECONDS = 300.0  # for what is left when the storm ends
+_STUCK_SECONDS = 45.0  # without any change: it will not come
 _STALL_SECONDS = 1.5 * CLAIM_SECONDS
 _DOWN_SECONDS = 0.5
 
@@ -159,6 +160,7 @@ class Phase:
         """Looks until a condition holds, a task fails (raises that) or the time is up; says now and then how it is."""
         deadline = time.monotonic() + seconds
         said = 0.0
+        seen, seen_at = (-1, -1), time.monotonic()
         while True:
             with contextlib.suppress(StreamsError):
                 await self._look()
@@ -171,7 +173,9 @@ class Phase:
             if now - said >= _SAY_SECONDS:
                 said = now
                 self._progress(storm)
-            if now > deadline:
+            if (state := (sum(self._settled.values()), self._left or -1)) != seen:
+                seen, seen_at = state, now
+            if now > deadline or now - seen_at > _STUCK_SECONDS:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
