@@ -77,8 +77,9 @@ class Load:
     async def aclose(self) -> None:
         """Ends publishing, and closes its connections."""
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.gather(
+            self._task, return_exceptions=True
+        )  # an error of its own was told by `more` or `stop`
         await self._server.aclose()
 
 

@@ -109,6 +109,7 @@ async def test_a_reply_nobody_waits_for_any_more_is_not_the_next_ones() -> None:
         ("UNBLOCKED force unblock from blocking operation, instance state changed", ServerUnavailableError),
         ("TRYAGAIN Multiple keys request during rehashing of slot", ServerUnavailableError),
         ("BUSY Redis is busy running a script", ServerUnavailableError),
+        ("ERR WAIT cannot be used with replica instances.", ServerUnavailableError),
         ("WRONGTYPE Operation against a key", StreamsError),
     ],
 )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Replies after which another node is the right one to ask.
 MOVED_WORDS = ("MOVED", "ASK", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")
-# Replies after which the same node may answer later.
-_LATER_WORDS = ("LOADING", "BUSY ", "NOREPLICAS")
+# Replies after which the same node may answer later, or another: the last comes of a master that was demoted just now.
+_LATER_WORDS = ("LOADING", "BUSY ", "NOREPLICAS", "ERR WAIT cannot be used with replica")
 # Replies that stay the same until somebody does something about it.
 _REMEDIES = {
     "OOM": "free memory, or raise maxmemory",
@@ -76,7 +76,7 @@ def meaning(text: str, name: str, script: Script | None = None) -> StreamsError:
             return ServerRefusedError(f"Redis server {name}: {text}: {remedy}")
     if "max number of clients" in text:
         return ServerUnavailableError(f"Redis server {name}: {text}: close some, or raise its maxclients")
-    if text.startswith(MOVED_WORDS) or text.startswith(_LATER_WORDS):
+    if text.startswith((*MOVED_WORDS, *_LATER_WORDS)):
         return ServerUnavailableError(f"Redis server {name}: {text}")
     return StreamsError(f"Redis server {name}: {text}")
 
