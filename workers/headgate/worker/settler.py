@@ -65,11 +65,26 @@ class Settler:
                     self._settled(stale, None)
                     batch = [outcome for outcome in batch if outcome.delivery.lease == lease]
                 if batch:
-                    self._settled(batch, await self._settle(batch))
+                    settled = await self._settle(batch)
+                    if settled is None:
+                        batch = self._keep_adopted(batch, lease)
+                    if batch:
+                        self._settled(batch, settled)
         except Exception as error:  # noqa: BLE001 - handed on, to end the worker loudly
             self._broken(error)
         finally:
             self._task = None
+
+    def _keep_adopted(self, batch: list[Outcome], lease: str) -> list[Outcome]:
+        """Of a batch refused under `lease` what is not ours any more; the rest is settled next.
+
+        What was claimed back under a new lease meanwhile is pending there: dropped, it would stay so for ever.
+        """
+        now = self._consumer.lease
+        if now == lease:
+            return batch
+        self._outcomes[:0] = [outcome for outcome in batch if outcome.delivery.lease == now]
+        return [outcome for outcome in batch if outcome.delivery.lease != now]
 
     async def _settle(self, batch: Sequence[Outcome]) -> Settled | None:
         attempt = 0
