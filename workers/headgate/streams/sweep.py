@@ -22,6 +22,9 @@ DEAD_LETTERS_KEPT = 100_000
 """Of each branch on each partition; the oldest go, and are counted."""
 
 _JOINS_A_CALL = 100
+_JOINS_AT_ONCE = (
+    10_000  # of each partition: a stopped branch leaves as many open as the others settle meanwhile
+)
 
 
 class Swept(msgspec.Struct, frozen=True):
@@ -43,9 +46,6 @@ async def sweep(server: Server, keys: PipelineKeys, join: JoinContract | None) -
     The pilot runs it; so do workers, should it be dead. The retention is the one that `ensure_groups` left.
     Raises ServerUnavailableError, StreamsError.
     """
-    expiring = (
-        () if join is None else tuple(_expire(keys.namespace, partition, join) for partition in keys.all)
-    )
     sweeping = tuple(
         Call(
             SWEEP,
@@ -54,19 +54,38 @@ async def sweep(server: Server, keys: PipelineKeys, join: JoinContract | None) -
         )
         for partition in keys.all
     )
-    replies = await server.run_all((*expiring, *sweeping))
+    joins = 0 if join is None else await _end_joins(server, keys, join)
+    replies = await _run_all(server, keys, sweeping)
+    lost: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for _, of_lost, of_dropped in replies:
+        lost.update(_by_branch(of_lost))
+        dropped.update(_by_branch(of_dropped))
+    trimmed = sum(reply[0] for reply in replies)
+    return Swept(joins, trimmed, dict(lost), dict(dropped))
+
+
+async def _end_joins(server: Server, keys: PipelineKeys, join: JoinContract) -> int:
+    """Ends joins whose time is up, a short call after another, for the server is everybody's; gives their number."""
+    ended = 0
+    left: Sequence[PartitionKeys] = keys.all
+    for _ in range(_JOINS_AT_ONCE // _JOINS_A_CALL):
+        replies = await _run_all(server, keys, [_expire(keys.namespace, each, join) for each in left])
+        ended += sum(replies)
+        left = [each for each, count in zip(left, replies, strict=True) if count == _JOINS_A_CALL]
+        if not left:
+            break
+    return ended
+
+
+async def _run_all(server: Server, keys: PipelineKeys, calls: Sequence[Call]) -> list[Any]:
+    replies = await server.run_all(calls)
     for reply in replies:
         if isinstance(reply, StreamsError):
             raise reply
         if isinstance(reply, Exception):
             raise StreamsError(f"sweeping {keys}: {reply}") from reply
-    lost: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    for _, of_lost, of_dropped in replies[len(expiring) :]:
-        lost.update(_by_branch(of_lost))
-        dropped.update(_by_branch(of_dropped))
-    trimmed = sum(reply[0] for reply in replies[len(expiring) :])
-    return Swept(sum(replies[: len(expiring)]), trimmed, dict(lost), dict(dropped))
+    return replies
 
 
 def _by_branch(flat: Sequence[Any]) -> dict[str, int]:
