@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 EXAMPLES = """examples:
-  make chaos-workers                                            both phases, about seven minutes
+  make chaos-workers                                            both phases, three to seven minutes
   make chaos-workers ARGS='--seed 7'                            the same events and strikes again
   make chaos-workers ARGS='--events 10000 --restart-events 0'   a quick look
   make chaos-workers ARGS='--server cluster'                    the first phase on a cluster of three masters
