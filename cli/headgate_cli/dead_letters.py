@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headgate_cli.letters import (
+    BranchOrJoinOption,
     ErrorOption,
     IdOption,
     JoinOption,
@@ -14,7 +15,7 @@ from headgate_cli.letters import (
     OlderOption,
     TypeOption,
     branch_or_join,
-    check_branch,
+    check_letters_of,
     chosen,
 )
 from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def dead_letters_command(
     *,
     pipeline: PipelineName,
-    branch: Annotated[str, typer.Option("--branch", "-b", help="The branch.")] = "",
+    branch: BranchOrJoinOption = "",
     redis_url: RedisUrl = "",
     limit: Annotated[int, typer.Option(help="Dead letters of each partition at most.", min=1)] = 100,
     error: ErrorOption = "",
@@ -51,7 +52,7 @@ def dead_letters_command(
     async def run() -> None:
         async with connect(redis_url) as server:
             keys = await find(server, pipeline)
-            await check_branch(server, keys, where)
+            await check_letters_of(server, keys, where)
             wanted = await chosen(
                 server,
                 keys,

@@ -30,6 +30,9 @@ class Summary:
     """By branch, dead letters included."""
     dead_lettered: int
     joined: int
+    """Complete records."""
+    partial: int
+    """Records without all results."""
     seconds: float
 
 
@@ -83,6 +86,7 @@ class JsonDisplay:
             "settled": summary.settled,
             "deadLettered": summary.dead_lettered,
             "joined": summary.joined,
+            "partial": summary.partial,
             "seconds": round(summary.seconds, 3),
         }
         self._write({"summary": figures})
@@ -206,9 +210,10 @@ def _or_unknown(value: int | None) -> str:
 
 def _sentence(summary: Summary) -> str:
     settled = ", ".join(f"{name} {count}" for name, count in summary.settled.items())
+    partial = f", {summary.partial} partially" if summary.partial else ""
     return (
         f"{summary.seconds:.1f} s: {summary.published} published; settled: {settled};"
-        f" {summary.joined} joined, {summary.dead_lettered} dead-lettered"
+        f" {summary.joined} joined{partial}, {summary.dead_lettered} dead-lettered"
     )
 
 

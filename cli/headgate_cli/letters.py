@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headgate_cli.exits import CommandError, Exit
+from headgate_cli.target import check_branch
 from headgate_cli.times import moment_ms
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from headgate.streams import LetterFilter, PipelineKeys, Server
 
+BranchOrJoinOption = Annotated[
+    str, typer.Option("--branch", "-b", help="The branch; give this or --join.", show_default=False)
+]
 ErrorOption = Annotated[str, typer.Option("--error", help="Only those whose error contains this text.")]
 TypeOption = Annotated[str, typer.Option("--type", help="Only events of this type.")]
 IdOption = Annotated[str, typer.Option("--id", help="Only the event of this id.")]
@@ -56,22 +60,17 @@ def branch_or_join(branch: str, *, join: bool) -> str:
     return JOIN if join else branch
 
 
-async def check_branch(server: Server, keys: PipelineKeys, branch: str) -> None:
+async def check_letters_of(server: Server, keys: PipelineKeys, branch: str) -> None:
     """Raises CommandError when the pipeline has no such branch and never left dead letters of one."""
     from headgate.streams.deadletters import JOIN  # noqa: PLC0415
 
     if branch == JOIN:
         return
-    lane = keys.partition(0).lanes[0]
-    groups = await server.execute(lane, "XINFO", "GROUPS", lane)
-    names = sorted(group[group.index(b"name") + 1].decode() for group in groups)
-    if branch in names:
-        return
     for partition in keys.all:
         dead = partition.dead(branch)
         if await server.execute(dead, "EXISTS", dead):
             return
-    raise CommandError(f"--branch: pipeline {keys} has no branch {branch!r}; it has {', '.join(names)}")
+    await check_branch(server, keys, branch)
 
 
 async def count(server: Server, keys: PipelineKeys, branch: str, wanted: LetterFilter) -> int:

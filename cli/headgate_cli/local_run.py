@@ -99,10 +99,11 @@ class _Run:
         self._options = options
         self._display = display
         self._server = server
+        self._logs = _logs()
         self._substrate = LocalSubstrate(
             server,
             manifest.file.resolve().parent,
-            _logs(),
+            self._logs,
             http=options.metrics_port is not None,
             places=found,
         )
@@ -198,7 +199,10 @@ class _Run:
             return Ended(Exit.WORKERS_FAILED, stuck)
         limit = self._options.timeout
         if limit is not None and time.monotonic() - self._started >= limit:
-            return Ended(Exit.TIMED_OUT, f"not settled within {limit:g} s: {self._unsettled(reading)}")
+            return Ended(
+                Exit.TIMED_OUT,
+                f"not settled within {limit:g} s: {self._unsettled(reading)} (logs: {self._logs})",
+            )
         return None
 
     def _stuck(self, reading: PipelineReading | None) -> str:
@@ -254,6 +258,7 @@ class _Run:
             settled={name: new.settled - old.settled for name, (old, new) in pairs.items()},
             dead_lettered=sum(new.dead - old.dead for old, new in pairs.values()),
             joined=after.joined - before.joined,
+            partial=after.partial - before.partial,
             seconds=self._seconds,
         )
 

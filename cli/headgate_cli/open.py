@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from headgate_cli.exits import CommandError
-from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import BranchOption, PipelineName, RedisUrl, check_branch, connect, find, run_async
 
 
 def open_command(
     pipeline: PipelineName,
-    branch: Annotated[str, typer.Option("--branch", "-b", help="The branch.")],
+    branch: BranchOption,
     redis_url: RedisUrl = "",
 ) -> None:
     """Open a branch that was closed.
@@ -32,13 +29,7 @@ async def _open(redis_url: str, name: str, branch: str) -> None:
 
     async with connect(redis_url) as server:
         keys = await find(server, name)
-        lane = keys.partition(0).lanes[0]
-        groups = await server.execute(lane, "XINFO", "GROUPS", lane)
-        branches = sorted(group[group.index(b"name") + 1].decode() for group in groups)
-        if branch not in branches:
-            raise CommandError(
-                f"--branch: pipeline {keys} has no branch {branch!r}; it has {', '.join(branches)}"
-            )
+        await check_branch(server, keys, branch)
         closed = await read_closed(server, keys, branch)
         await open_branch(server, keys, branch)
     if closed is None:

@@ -19,7 +19,12 @@ def operator_command(
 
     HEADGATE_REDIS_URL is the server of pipelines that name none, HEADGATE_WORKER_IMAGE the image of workers that push
     events to a URL or container. Several may run: one leads, by Lease.
-    """
+
+    \b
+    Examples:
+      headgate operator
+      headgate operator --namespace shop --namespace videos
+    """  # noqa: D301 - \b is what keeps the lines of an example apart
     import asyncio  # noqa: PLC0415
 
     from headgate_operator.main import OperatorSettings, configure_logging, run  # noqa: PLC0415

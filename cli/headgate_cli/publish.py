@@ -31,8 +31,8 @@ def publish_command(
     file: Annotated[
         Path | None,
         typer.Option(
-            help="One event a line, each an object with `data` and, if wanted, `id`, `type`, `source`, `key`, `lane`;"
-            " `-` reads standard input.",
+            help="One event a line, each an object with `data` and, if wanted, `id`, `type`, `source`, `key`, `lane`,"
+            " `traceparent`; `-` reads standard input.",
             allow_dash=True,
         ),
     ] = None,

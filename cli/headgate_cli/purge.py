@@ -9,6 +9,7 @@ import typer
 
 from headgate_cli.exits import CommandError
 from headgate_cli.letters import (
+    BranchOrJoinOption,
     ErrorOption,
     IdOption,
     JoinOption,
@@ -16,7 +17,7 @@ from headgate_cli.letters import (
     OlderOption,
     TypeOption,
     branch_or_join,
-    check_branch,
+    check_letters_of,
     chosen,
     count,
     follow,
@@ -27,7 +28,7 @@ from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
 def purge_command(
     *,
     pipeline: PipelineName,
-    branch: Annotated[str, typer.Option("--branch", "-b", help="The branch.")] = "",
+    branch: BranchOrJoinOption = "",
     redis_url: RedisUrl = "",
     error: ErrorOption = "",
     event_type: TypeOption = "",
@@ -54,7 +55,7 @@ def purge_command(
 
         async with connect(redis_url) as server:
             keys = await find(server, pipeline)
-            await check_branch(server, keys, where)
+            await check_letters_of(server, keys, where)
             wanted = await chosen(
                 server,
                 keys,
@@ -68,6 +69,9 @@ def purge_command(
                 found = await count(server, keys, where, wanted)
                 if dry_run:
                     typer.echo(f"{found:,} dead letters would be removed")
+                    return
+                if not found:
+                    typer.echo("there are no dead letters to remove")
                     return
                 _ask(found, "the join" if join else branch)
             await follow(purge(server, keys, where, wanted), "dead letters removed")

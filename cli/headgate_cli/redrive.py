@@ -12,7 +12,7 @@ from headgate_cli.letters import (
     NewerOption,
     OlderOption,
     TypeOption,
-    check_branch,
+    check_letters_of,
     chosen,
     count,
     follow,
@@ -50,7 +50,7 @@ def redrive_command(
 
         async with connect(redis_url) as server:
             keys = await find(server, pipeline)
-            await check_branch(server, keys, branch)
+            await check_letters_of(server, keys, branch)
             wanted = await chosen(
                 server,
                 keys,

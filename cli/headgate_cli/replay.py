@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headgate_cli.exits import CommandError, Exit
-from headgate_cli.target import BranchOption, PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import BranchOption, PipelineName, RedisUrl, check_branch, connect, find, run_async
 from headgate_cli.times import moment_ms, time_text
 
 if TYPE_CHECKING:
@@ -47,7 +47,15 @@ def replay_command(
 
         async with connect(redis_url) as server:
             keys = await find(server, pipeline)
-            since_ms = moment_ms("--since", since, await server_ms(server, keys)) if since else 0
+            await check_branch(server, keys, branch)
+            now_ms = await server_ms(server, keys)
+            since_ms = moment_ms("--since", since, now_ms) if since else 0
+            if since_ms > now_ms:
+                raise CommandError(
+                    f"--since: {time_text(since_ms)} is to come: by the server's clock it is {time_text(now_ms)};"
+                    " give a time before that",
+                    Exit.INVALID,
+                )
             plan = await plan_replay(server, keys, branch, since_ms)
             if since and since_ms < plan.reaches_ms:
                 raise CommandError(

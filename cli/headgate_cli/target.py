@@ -60,3 +60,12 @@ async def find(server: Server, pipeline: str) -> PipelineKeys:
     namespace, _, name = pipeline.rpartition("/")
     keys, _ = await find_pipeline(server, namespace or "default", name)
     return keys
+
+
+async def check_branch(server: Server, keys: PipelineKeys, branch: str) -> None:
+    """Raises CommandError when the pipeline has no such branch, saying which it has."""
+    lane = keys.partition(0).lanes[0]
+    groups = await server.execute(lane, "XINFO", "GROUPS", lane)
+    names = sorted(group[group.index(b"name") + 1].decode() for group in groups)
+    if branch not in names:
+        raise CommandError(f"--branch: pipeline {keys} has no branch {branch!r}; it has {', '.join(names)}")

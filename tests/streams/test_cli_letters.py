@@ -166,6 +166,7 @@ async def test_joins_whose_time_was_up_are_listed_and_purged_too(server: Server)
         assert row["error"] == "the join timed out"
         assert (await headgate(server.url, "purge", "--join", "--yes")).out == "1 dead letters removed\n"
         assert (await headgate(server.url, "dead-letters", "--join")).out == ""
+        assert (await headgate(server.url, "purge", "--join")).out == "there are no dead letters to remove\n"
 
 
 async def test_replay_says_what_is_read_again_and_refuses_what_the_history_has_not(server: Server) -> None:
@@ -189,6 +190,10 @@ async def test_replay_says_what_is_read_again_and_refuses_what_the_history_has_n
         told = await headgate(server.url, "replay", "-b", "a", "--from-oldest")
         assert told.out.splitlines()[-1] == "a reads 10 events again"
         assert (await canal.measured()).branches["a"].undelivered == 10
+        future = await headgate(server.url, "replay", "-b", "a", "--since", "2999-01-01T00:00:00Z")
+        assert (future.code, "--since: 2999-01-01T00:00:00Z is to come" in future.err) == (2, True)
+        wrong = await headgate(server.url, "replay", "-b", "unknown", "--since", "1h")
+        assert "--branch: pipeline test/canal has no branch 'unknown'; it has a" in wrong.err
 
 
 async def test_counts_and_values_are_printed_as_one_object(server: Server) -> None:

@@ -108,6 +108,7 @@ def test_everything_is_settled_once_in_every_branch_and_joined(
         "settled": {"fast": 30, "slow": 30},
         "deadLettered": 0,
         "joined": 30,
+            "partial": 0,
     }
     for each in said[:-1]:
         assert each["pipeline"] == "default/noop"
@@ -148,6 +149,7 @@ def test_dead_letters_end_with_3_and_their_reason(
     assert "branch fast: dead-lettered 1 events; the first, n0:" in error
     assert "data.poison" in error
     assert said[-1]["summary"]["deadLettered"] == 1
+    assert (said[-1]["summary"]["joined"], said[-1]["summary"]["partial"]) == (4, 1)
     assert said[-1]["summary"]["settled"] == {"fast": 5, "slow": 5}
     code, letters, _ = finish(start("dead-letters", "-p", "noop", "-b", "fast", "--redis-url", valkey_url))
     assert (code, [letter["id"] for letter in letters]) == (0, ["n0"])
@@ -160,7 +162,7 @@ def test_what_does_not_settle_in_time_ends_with_4_and_what_is_left(
     arguments = ("--publish", "2", "--until-settled", "--json", "--timeout", "6")
     code, _, error = finish(start("run", file, *arguments), seconds=25)
     assert code == 4
-    assert "not settled within 6 s: branch slow: 2 events, 2 joins" in error
+    assert "not settled within 6 s: branch slow: 2 events, 2 joins (logs: /" in error
 
 
 def test_a_handler_that_cannot_be_loaded_ends_with_5_and_its_name(

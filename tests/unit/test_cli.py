@@ -44,9 +44,7 @@ def test_every_verb_explains_itself(verb: str):
     said = headgate(verb, "--help")
     assert said.returncode == 0
     assert "Usage: " in said.stdout
-    assert verb == "operator" or any(
-        line.startswith(f"    headgate {verb}") for line in said.stdout.splitlines()
-    )
+    assert any(line.startswith(f"    headgate {verb}") for line in said.stdout.splitlines())
 
 
 def test_a_valid_manifest_is_said_to_be_valid():

@@ -102,7 +102,7 @@ def broken(error: BaseException | None, target: ServerUrl) -> ServerUnavailableE
         missing = target.missing_file()
         if missing is not None:
             return ServerRefusedError(f"Redis server {name}: {missing}: the file cannot be read")
-    text = str(error) or "timed out"
+    text = _failure(error, target)
     if target.is_tls and any(isinstance(seen, TimeoutError) for seen in chain):
         text += ": where other ports of the host answer, see whether this one speaks TLS"
     elif target.is_tls and ("closed" in text or any(isinstance(seen, _CUTS) for seen in chain)):
@@ -119,6 +119,16 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _failure(error: BaseException | None, target: ServerUrl) -> str:
+    text = str(error) or "timed out"
+    if text.startswith("No master found"):  # what the library adds is the repr of its clients
+        return (
+            f"no sentinel that answers knows of a master {target.service!r} that is up: see the name, and the"
+            " sentinels' addresses and logs"
+        )
+    return text
 
 
 def _denied(text: str, script: Script | None) -> str:
