@@ -76,15 +76,15 @@ async def test_without_the_pipeline_nothing_is_written(server: Server) -> None:
     assert [name async for name in server.scan("*")] == []
 
 
-async def fill(canal: Desk, events: int) -> None:
+async def fill(canal: Desk, events: int, first: int = 0) -> None:
     """Puts effects for the target, and for values of other partitions, into the outboxes."""
-    await canal.publish(*(NewEvent(data=n, id=f"e{n}") for n in range(events)))
+    await canal.publish(*(NewEvent(data=n, id=f"e{n}") for n in range(first, first + events)))
     composer = Composer(canal.contract())
     for partition in canal.keys.all:
         consumer = await canal.consumer("w1.x", "a", partition.number)
         outcomes = [
             composer.done(each, [emit(NewEvent(data=each.event.data), to="target"), put("k", 1)])
-            for each in await take(consumer)
+            for each in await take(consumer, events)
         ]
         await consumer.settle(outcomes)
 
@@ -144,3 +144,58 @@ async def test_a_target_removed_and_made_again_gets_what_is_still_in_the_outbox(
         await ensure_groups(server, TARGET, ["x"])
         assert await Relay(server, canal.keys).run() == 3
     assert sorted(await arrived(server)) == [0, 1, 2]
+
+
+async def test_what_waits_for_a_pipeline_that_is_not_there_is_not_read_again_for_each_new_entry(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    execute = server.execute
+
+    async def counting(key: str, *command: Any, **options: Any) -> Any:
+        reply = await execute(key, *command, **options)
+        if command[0] == "XRANGE":
+            read.append(len(reply))
+        return reply
+
+    async with desk(server) as canal:
+        await fill(canal, 450)
+        monkeypatch.setattr(server, "execute", counting)
+        relay = Relay(server, canal.keys)
+        assert await relay.run() == 0
+        assert sum(read) == 450
+        read.clear()
+        await fill(canal, 3, 450)
+        assert await relay.run() == 0
+        assert sum(read) == 3
+        await ensure_groups(server, TARGET, ["x"])
+        assert await relay.run() == 453
+        assert (await canal.measured()).outbox == 0
+    assert sorted(await arrived(server)) == list(range(453))
+
+
+async def test_a_target_whose_partitions_come_while_a_relay_is_at_work_gets_every_entry(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark of a later entry must not pass over an earlier one that found no partition."""
+    target = PipelineKeys("test", "target", 2)
+    await ensure_groups(server, target, ["x"])
+    settings = target.partition(1).settings
+    await server.execute(settings, "DEL", settings)
+    run_all = server.run_all
+
+    async def and_then_it_is_there(calls: Any) -> Any:
+        replies = await run_all(calls)
+        if any(call.script is DELIVER for call in calls):
+            await server.execute(settings, "HSET", settings, "partitions", 2)
+        return replies
+
+    async with desk(server) as canal:
+        await fill(canal, 450)
+        monkeypatch.setattr(server, "run_all", and_then_it_is_there)
+        relay = Relay(server, canal.keys)
+        await relay.run()
+        await relay.run()
+        assert (await canal.measured()).outbox == 0
+    lanes = [place.lanes[1] for place in target.all]
+    assert sum([await server.execute(lane, "XLEN", lane) for lane in lanes]) == 450

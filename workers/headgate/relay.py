@@ -39,7 +39,9 @@ class Relay:
         self._server = server
         self._keys = keys
         self._targets: dict[str, PipelineKeys | None] = {}
+        self._absent: set[PartitionKeys] = set()
         self._complained: set[str] = set()
+        self._passed: dict[str, tuple[str, frozenset[str]]] = {}
         self._first = 0
         self.left_some = False
 
@@ -51,6 +53,7 @@ class Relay:
         holding up the rest. Raises ServerUnavailableError, StreamsError.
         """
         self._targets.clear()
+        self._absent.clear()
         self.left_some = False
         self._first += 1
         taken = 0
@@ -73,28 +76,57 @@ class Relay:
 
     async def _relay_pages(self, partition: PartitionKeys) -> int:
         outbox, turn = partition.outbox, partition.relaying
-        taken, start = 0, "-"
+        taken, waiting = 0, set[str]()
+        start = await self._start(outbox, waiting)
         while taken < _A_TURN:
             page = await self._server.execute(outbox, "XRANGE", outbox, start, "+", "COUNT", _PAGE)
             if page:
-                taken += await self._take(partition, page)
+                taken += await self._take(partition, page, waiting)
+                start = f"({page[-1][0].decode()}"
+                self._passed[outbox] = start, frozenset(waiting)
             if len(page) < _PAGE:
                 return taken
-            start = f"({page[-1][0].decode()}"
             await self._server.execute(turn, "SET", turn, "1", "PX", _TURN_MS)
         self.left_some = True
         return taken
 
-    async def _take(self, source: PartitionKeys, page: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> int:
-        """One page of an outbox: each target's entries in one call, in order; then they are deleted."""
+    async def _start(self, outbox: str, waiting: set[str]) -> str:
+        """Where to begin in an outbox: at the oldest, but for what this relay left there for pipelines that are not.
+
+        While not one of them is there, nothing before can be taken; a long outbox would be read again for each entry.
+        """
+        start, names = self._passed.pop(outbox, ("-", frozenset()))
+        for name in names:
+            if await self._target(name) is not None:
+                return "-"
+        waiting |= names
+        return start if names else "-"
+
+    async def _take(
+        self,
+        source: PartitionKeys,
+        page: Sequence[tuple[bytes, dict[bytes, bytes]]],
+        waiting: set[str],
+    ) -> int:
+        """One page of an outbox: each target's entries in one call, in order; then they are deleted.
+
+        Adds to `waiting` the pipelines that are not there.
+        """
         by_target: dict[PartitionKeys, list[Any]] = {}
         entries: dict[PartitionKeys, list[bytes]] = {}
+        names: dict[PartitionKeys, str] = {}
         for entry, fields in page:
-            target = await self._target(fields[b"to"].decode())
+            name = fields[b"to"].decode()
+            target = await self._target(name)
             if target is None:
+                waiting.add(name)
                 continue
             number, values = _delivery(self._keys, entry, target, fields)
             place = target.partition(number)
+            names[place] = name
+            if place in self._absent:
+                waiting.add(name)
+                continue
             by_target.setdefault(place, []).extend((entry, *values))
             entries.setdefault(place, []).append(entry)
         calls = [
@@ -114,6 +146,10 @@ class Relay:
             elif reply >= 0:
                 taken += reply
                 through += entries[place]
+            else:
+                # Should it be there by the next page, that one's mark would pass over what is left behind here.
+                self._absent.add(place)
+                waiting.add(names[place])
         if through:
             await self._delete(source, through)
         if failure is not None:
