@@ -16,6 +16,8 @@ from headgate.event import Event, InvalidEventError, Lane, from_fields
 from headgate.streams.errors import LeaseLostError, NotOwnerError, NotProvisionedError
 from headgate.streams.outcome import (
     ATTEMPT,
+    DONE,
+    FILTERED,
     LANE,
     RETRY_STREAM,
     Delivery,
@@ -229,24 +231,21 @@ class Consumer:
         filtered: tuple[list[bytes], ...] = ([], [], [], [])
         rest: list[str | bytes | int] = []
         busy_us = 0
+        is_joined, is_ordered = self._is_joined, self._is_ordered
         for outcome in outcomes:
             delivery = outcome.delivery
             busy_us += outcome.busy_us
             kind = outcome.kind
-            if (
-                not self._is_joined
-                and not outcome.effects
-                and not (self._is_ordered and delivery.stream == RETRY_STREAM)
-            ):
-                if kind is Kind.DONE:
+            if not (is_joined or outcome.effects or (is_ordered and delivery.stream == RETRY_STREAM)):
+                if kind is DONE:
                     done[delivery.stream - 1].append(delivery.entry)
                     continue
-                if kind is Kind.FILTERED:
+                if kind is FILTERED:
                     filtered[delivery.stream - 1].append(delivery.entry)
                     continue
             event = delivery.event
             first, second = _particulars(outcome)
-            rest += (kind.value, delivery.stream, delivery.entry, event.id, event.root or event.id)
+            rest += (kind, delivery.stream, delivery.entry, event.id, event.root or event.id)
             rest += (event.published_ms, event.key or "", first, second, len(outcome.effects) // 4)
             rest += outcome.effects
         args: list[str | bytes | int] = [
@@ -320,9 +319,9 @@ def _join_args(contract: BranchContract) -> tuple[str | int, ...]:
 def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
     """The two values of an outcome's own that settle.lua takes."""
     delivery, event = outcome.delivery, outcome.delivery.event
+    if outcome.kind is DONE:
+        return outcome.detail, b""
     match outcome.kind:
-        case Kind.DONE:
-            return outcome.detail, b""
         case Kind.FILTERED:
             return b"", b""
         case Kind.BACK | Kind.PARK:
@@ -331,7 +330,7 @@ def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
             # The origin keeps events alike in all else apart: members of the delay set are unique.
             origin = (b"origin", delivery.entry)
             return outcome.delay_ms, pack_fields(delivery, event.attempt + 1, origin)
-        case Kind.DEAD:
+        case _:
             return outcome.detail[:_MAX_ERROR], _pack_dead(delivery)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.effects import MOST_EFFECTS, Count, Emit, Put, Result, Split
 from headgate.event import LANE_NUMBER, ROOT, SOURCE, encode_data, to_fields
 from headgate.streams.keys import PipelineKeys
-from headgate.streams.outcome import Kind, Outcome, netstrings
+from headgate.streams.outcome import DEAD, DONE, Outcome, netstrings
 from headgate.tracing import current_traceparent
 from headgate.worker.failures import failure
 
@@ -37,7 +37,7 @@ class Composer:
     def done(self, delivery: Delivery, returned: Any) -> Outcome:
         """The outcome of a handler that returned; a dead letter when JSON or Redis cannot carry what it returned."""
         if returned is None:
-            return Outcome(delivery, Kind.DONE)
+            return Outcome(delivery, DONE)
         try:
             result = Result.of(returned)
             detail = encode_data(result.value)
@@ -45,16 +45,16 @@ class Composer:
             # No retry mends a result that is no JSON.
             return _hopeless(delivery, b"the handler's result is nothing JSON can carry: ", error)
         if not result.effects:
-            return Outcome(delivery, Kind.DONE, detail)
+            return Outcome(delivery, DONE, detail)
         try:
-            return Outcome(delivery, Kind.DONE, detail, effects=self._effects(delivery.event, result.effects))
+            return Outcome(delivery, DONE, detail, effects=self._effects(delivery.event, result.effects))
         except Exception as error:  # noqa: BLE001 - as above
             return _hopeless(delivery, b"an effect of the handler cannot be applied: ", error)
 
     def batch_done(self, batch: Sequence[Delivery], returned: Any) -> list[Outcome]:
         """The outcomes of a batch whose handler returned None, or a list with a result or an exception an event."""
         if returned is None:
-            return [Outcome(delivery, Kind.DONE) for delivery in batch]
+            return [Outcome(delivery, DONE) for delivery in batch]
         if not isinstance(returned, list | tuple) or len(returned) != len(batch):
             found = (
                 f"{len(returned)} of them" if isinstance(returned, list | tuple) else type(returned).__name__
@@ -140,4 +140,4 @@ class Composer:
 
 
 def _hopeless(delivery: Delivery, what: bytes, error: Exception) -> Outcome:
-    return Outcome(delivery, Kind.DEAD, what + str(error).encode(errors="backslashreplace"))
+    return Outcome(delivery, DEAD, what + str(error).encode(errors="backslashreplace"))

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from headgate.logs import handled_event
-from headgate.streams.outcome import Delivery, Kind, Outcome
+from headgate.streams.outcome import DEAD, DONE, RETRY, Delivery, Outcome
 from headgate.worker.ending import end
 from headgate.worker.failures import failure
 
@@ -216,7 +216,7 @@ class Runners:
             said = self._cancelled(slot)
             if said is None:
                 raise
-            return Outcome(delivery, Kind.RETRY, said)
+            return Outcome(delivery, RETRY, said)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its event's outcome
             return failure(delivery, error)
         finally:
@@ -224,7 +224,7 @@ class Runners:
             if slot.timed_out and task is not None:
                 slot.timed_out = False
                 task.uncancel()
-        return Outcome(delivery, Kind.DONE) if returned is None else self._composer.done(delivery, returned)
+        return Outcome(delivery, DONE) if returned is None else self._composer.done(delivery, returned)
 
     async def _handle_batch(self, slot: Slot, batch: list[Delivery]) -> list[Outcome]:
         task = slot.task
@@ -234,7 +234,7 @@ class Runners:
             said = self._cancelled(slot)
             if said is None:
                 raise
-            return [Outcome(each, Kind.RETRY, said) for each in batch]
+            return [Outcome(each, RETRY, said) for each in batch]
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its events' outcome
             return [failure(each, error) for each in batch]
         finally:
@@ -263,4 +263,4 @@ class Runners:
 
 
 def _invalid(delivery: Delivery) -> Outcome:
-    return Outcome(delivery, Kind.DEAD, (delivery.invalid or "").encode(errors="backslashreplace"))
+    return Outcome(delivery, DEAD, (delivery.invalid or "").encode(errors="backslashreplace"))

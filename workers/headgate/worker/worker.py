@@ -17,7 +17,7 @@ from headgate.contract import Ordering
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
-from headgate.streams.outcome import Kind, Outcome
+from headgate.streams.outcome import BACK, DONE, FILTERED, RETRY, Outcome
 from headgate.streams.owner import unpark
 from headgate.streams.rate import RateLimit
 from headgate.streams.sweep import sweep
@@ -210,7 +210,7 @@ class Worker:
         except (StreamsError, TimeoutError) as error:
             log.warning("worker.not_recovered", error=str(error))
         for delivery in unbegun:
-            self._settle(Outcome(delivery, Kind.BACK))
+            self._settle(Outcome(delivery, BACK))
         log.info("worker.handed_back", events=len(unbegun))
 
     async def _finish(self) -> None:
@@ -364,7 +364,7 @@ class Worker:
             deliveries, filtered = self._sieve.sift(deliveries)
             self._intake.sifted(read, len(deliveries))
             for delivery in filtered:
-                self._settle(Outcome(delivery, Kind.FILTERED))
+                self._settle(Outcome(delivery, FILTERED))
         if self._ordered is None:
             self._runners.put(deliveries)
         else:
@@ -383,16 +383,16 @@ class Worker:
         self._accept(new)
 
     def _on_outcome(self, outcome: Outcome) -> None:
-        if outcome.kind is Kind.BACK:
-            self._closer.close(outcome)
-            return
-        if outcome.kind is not Kind.DONE:
+        if outcome.kind is not DONE:
+            if outcome.kind is BACK:
+                self._closer.close(outcome)
+                return
             self._retries.complete(outcome)
         self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
         """What becomes of an event that a handler was given is known."""
-        self._settle(outcome)
+        self._settlers[outcome.delivery.event.partition].add(outcome)
         if self._ordered is not None:
             self._ordered.ended(outcome)
 
@@ -404,14 +404,14 @@ class Worker:
             self.metrics.outboxed += settled.outboxed
             self._relayer.ring()
         for outcome in outcomes:
-            if outcome.kind is Kind.RETRY:
+            if outcome.kind is RETRY:
                 self._ripener.expect(outcome.delivery.event.partition, outcome.delay_ms)
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
         handled = outcomes
         if self._sieve is not None:
             # What was filtered out took no time, which says nothing of the handler.
-            handled = [outcome for outcome in outcomes if outcome.kind is not Kind.FILTERED]
+            handled = [outcome for outcome in outcomes if outcome.kind is not FILTERED]
         if handled:
             self._intake.observe(sum(outcome.busy_us for outcome in handled) / 1e6 / len(handled))
         if self._ordered is not None:
