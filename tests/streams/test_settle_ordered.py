@@ -128,3 +128,24 @@ async def test_events_without_a_key_wait_for_nobody(server: Server) -> None:
         (delivery,) = await plain(consumer)
         await consumer.settle([retried(delivery, delay_ms=60_000)])
         assert await blocked(canal) == {}
+
+
+async def test_what_a_worker_without_the_order_settles_frees_its_key_too(server: Server) -> None:
+    """While `ordering` is rolled out both kinds work; a key that stayed blocked would be so for ever."""
+    async with desk(server) as canal:
+        ordered, deliveries = await keyed(canal, "k", "k", "k", "k", "o")
+        first, *behind, other = deliveries
+        await ordered.settle([retried(first), *map(parked, behind), retried(other)])
+        unordered = await canal.consumer("w3.x")
+        order = []
+        for outcome in (done, dead, done, done):
+            found = {each.event.key: each for each in await due(canal, unordered)}
+            assert await blocked(canal) == {
+                key.encode(): each.event.id.encode() for key, each in found.items()
+            }
+            order += [found["k"].event.id]
+            assert (await unordered.settle([outcome(each) for each in found.values()])).count == len(found)
+        assert order == ["e0", "e1", "e2", "e3"]
+        assert await blocked(canal) == {}
+        figures = (await canal.measured()).branches["a"]
+        assert (figures.backlog, figures.done, figures.dead) == (0, 4, 1)

@@ -35,20 +35,6 @@ local at = 9 + branches
 local done, filtered, retried, dead, back, parked = 0, 0, 0, 0, 0, 0
 local out = {0, 0}
 
-local function ack_plainly()
-  local acked = 0
-  for stream = 1, 4 do
-    local count = tonumber(ARGV[at])
-    at = at + 1
-    if count > 0 then
-      acked = acked + redis.call('XACK', KEYS[stream], group, unpack(ARGV, at, at + count - 1))
-      if stream == 4 then redis.call('XDEL', KEYS[4], unpack(ARGV, at, at + count - 1)) end
-      at = at + count
-    end
-  end
-  return acked
-end
-
 -- Back to the branch alone; an event of a key that waits for another goes behind it.
 local function requeue(key, id, packed)
   if ordered and key ~= '' then
@@ -76,6 +62,38 @@ local function release(key, id)
     redis.call('HDEL', KEYS[17], key)
     out[#out + 1] = key
   end
+end
+
+-- While a branch's ordering is changed, workers that heed it and others settle side by side: whoever settles what a key
+-- waits for frees it, for afterwards nobody would.
+local heeds_keys = ordered or redis.call('EXISTS', KEYS[17]) == 1
+
+-- What a key waits for comes by the retry stream only, and names its key itself. Of an ordered branch it is no plain one.
+local function ack_freeing(id)
+  local found = redis.call('XRANGE', KEYS[4], id, id)[1]
+  if redis.call('XACK', KEYS[4], group, id) == 0 then return 0 end
+  local fields = {}
+  for i = 1, found and #found[2] or 0, 2 do fields[found[2][i]] = found[2][i + 1] end
+  if fields.key and fields.id then release(fields.key, fields.id) end
+  return 1
+end
+
+local function ack_plainly()
+  local acked = 0
+  for stream = 1, 4 do
+    local count = tonumber(ARGV[at])
+    at = at + 1
+    if count > 0 then
+      if stream == 4 and heeds_keys then
+        for each = at, at + count - 1 do acked = acked + ack_freeing(ARGV[each]) end
+      else
+        acked = acked + redis.call('XACK', KEYS[stream], group, unpack(ARGV, at, at + count - 1))
+      end
+      if stream == 4 then redis.call('XDEL', KEYS[4], unpack(ARGV, at, at + count - 1)) end
+      at = at + count
+    end
+  end
+  return acked
 end
 
 done = ack_plainly()
@@ -117,7 +135,7 @@ while at <= #ARGV do
     end
     if outcome then
       if branches > 0 then gather(join, root, group, id, outcome, kids, published, now, again) end
-      if ordered and key ~= '' then release(key, id) end
+      if heeds_keys and key ~= '' then release(key, id) end
     end
     redis.call('XACK', KEYS[stream], group, entry)
     if stream == 4 then redis.call('XDEL', KEYS[4], entry) end
