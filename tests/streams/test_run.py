@@ -108,7 +108,7 @@ def test_everything_is_settled_once_in_every_branch_and_joined(
         "settled": {"fast": 30, "slow": 30},
         "deadLettered": 0,
         "joined": 30,
-            "partial": 0,
+        "partial": 0,
     }
     for each in said[:-1]:
         assert each["pipeline"] == "default/noop"
