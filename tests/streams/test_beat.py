@@ -51,6 +51,24 @@ async def test_what_a_silent_worker_held_is_claimed_once_and_its_attempts_counte
         assert (await canal.measured()).branches["a"].done == 3
 
 
+async def test_a_clock_that_went_back_keeps_no_dead_worker_alive(server: Server) -> None:
+    """Its last beat lies in the future then: without a word its events would wait until that time has come again."""
+    async with desk(server) as canal:
+        await canal.publish(1)
+        dead, living = await canal.consumer("w0.x"), await canal.consumer("w1.x", claim_after_seconds=0.2)
+        await take(dead)
+        beats = canal.keys.partition(0).beats("a")
+        for lease in ("w0.x", "w1.x"):
+            await canal.command(beats, "ZADD", beats, (await canal.measured()).now_ms + 3_600_000, lease)
+        assert await living.beat(10) == []
+
+        async def claim() -> object:
+            return await living.beat(10)
+
+        (claimed,) = await eventually(claim, "the dead worker's event is claimed", 5)
+        assert (await living.settle([done(claimed)])).count == 1
+
+
 async def test_a_claimed_retry_keeps_its_attempts_and_counts_one_more(server: Server) -> None:
     async with desk(server) as canal:
         await canal.publish("again")

@@ -10,6 +10,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not redis.call('ZSCORE', KEYS[5], consumer) then return {-1} end
 redis.call('ZADD', KEYS[5], now, consumer)
+-- After the clock went back a dead consumer's lease would last until it is that late again: it lasts from now on.
+for _, ahead in ipairs(redis.call('ZRANGE', KEYS[5], '(' .. now, '+inf', 'BYSCORE')) do
+  redis.call('ZADD', KEYS[5], now, ahead)
+end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - tonumber(ARGV[3]))
 local out = {1}
 for stream = 1, 4 do
