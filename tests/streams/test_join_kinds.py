@@ -9,7 +9,7 @@ from headgate.contract import Complete, JoinContract
 from headgate.event import NewEvent
 from headgate.join import read_records
 from headgate.relay import Relay
-from headgate.streams import PipelineKeys, Server, ensure_groups
+from headgate.streams import LetterFilter, PipelineKeys, Server, ensure_groups, redrive
 from headgate.streams.outcome import Kind, Outcome
 from headgate.worker.composer import Composer
 from streams.desk import Desk, dead, desk, done, take
@@ -158,6 +158,49 @@ async def test_the_join_waits_for_every_part_of_a_split_and_for_the_parts_of_par
         }
         figures = await canal.measured()
         assert (figures.joined, figures.late, figures.open_joins) == (1, 0, 0)
+        assert await table.joins_left() == []
+
+
+async def test_parts_of_an_event_that_failed_and_was_given_again_stand_in_for_nothing(server: Server) -> None:
+    """Its join is open and counts their outcomes: unannounced, they would be taken for the events' own."""
+    async with desk(server, ABC, join=TWO) as canal:
+        table = Table(canal)
+        await canal.publish(NewEvent(data=1, id="e"))
+        await table.settle("a", "e", dead)
+        assert [moved async for moved in redrive(server, canal.keys, "a", LetterFilter())] == [1]
+        del table.held["a", "e"]
+        await table.split("a", "e", ["p1", "p2"])
+        for branch in ("b", "c"):
+            await table.settle(branch, "p1", done, b"1")
+        assert await table.records() == []
+        for branch in ("b", "c"):
+            await table.settle(branch, "p2", done, b"2")
+            assert await table.records() == []
+            await table.settle(branch, "e", done, b"3")
+        (record,) = await table.records()
+        assert (record.complete, record.results, record.failed) == (True, {"b": 3, "c": 3}, {"a": "hopeless"})
+        for part in ("p1", "p2"):
+            await table.settle("a", part, done)
+        assert await table.joins_left() == []
+
+
+async def test_parts_of_an_event_given_again_after_its_record_do_not_end_the_memory_of_it(
+    server: Server,
+) -> None:
+    async with desk(server, ABC, join=ANY) as canal:
+        table = Table(canal)
+        await canal.publish(NewEvent(data=1, id="e"))
+        await table.settle("a", "e", dead)
+        await table.settle("b", "e", done, b"1")
+        assert [moved async for moved in redrive(server, canal.keys, "a", LetterFilter())] == [1]
+        del table.held["a", "e"]
+        await table.split("a", "e", ["p1", "p2"])
+        await table.settle("c", "p1", done)
+        await table.settle("c", "e", done, b"2")
+        for branch, part in (("a", "p1"), ("a", "p2"), ("b", "p1"), ("b", "p2"), ("c", "p2")):
+            await table.settle(branch, part, done)
+        (record,) = await table.records()
+        assert record.results == {"b": 1}
         assert await table.joins_left() == []
 
 

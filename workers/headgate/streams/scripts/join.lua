@@ -4,7 +4,8 @@
 -- A join's hash has a field an outcome: the branch's name for the event itself, branch/part for what it was split into;
 -- the value is '+' and a result, '-' and an error, or '~': filtered out. Of the rest, '#at' is when the event was
 -- published, '#parts' how many parts were announced, '#in:<branch>' and '#bad:<branch>' how many of a branch's outcomes
--- of parts are in and have failed. '#late' says that the record was made: what still comes is counted and dropped.
+-- of parts are in and have failed, '#again:<outcome>' that one had failed and was split when it was given again. '#late'
+-- says that the record was made: what still comes is counted and dropped.
 local LATE_KEPT_MS = 86400000
 local RECORDS_KEPT = 1000000
 local SMALL = 40 -- fields
@@ -101,11 +102,14 @@ local function emit(join, root, found, whole, now, dead_letters)
   redis.call('ZREM', join.joins, root)
 end
 
+-- What is remembered of an outcome once the record is made: that it is in, and whether it failed.
+local function mark_of(outcome) return string.sub(outcome, 1, 1) == '-' and '-' or '' end
+
 -- The record is made while outcomes are still out: remembers whose are in, so that the last one ends the memory too.
 local function leave_late(join, root, found)
   local hash = join.prefix .. root
   for field, value in pairs(found) do
-    if string.sub(field, 1, 1) ~= '#' and value ~= '' then redis.call('HSET', hash, field, '') end
+    if string.sub(field, 1, 1) ~= '#' and value ~= '' then redis.call('HSET', hash, field, mark_of(value)) end
   end
   redis.call('HSET', hash, '#late', 1)
   redis.call('PEXPIRE', hash, LATE_KEPT_MS)
@@ -118,10 +122,16 @@ end
 local function gather(join, root, branch, id, outcome, kids, published, now, again)
   local hash, is_part = join.prefix .. root, id ~= root
   local is_late = redis.call('HEXISTS', hash, '#late') == 1
+  local field = is_part and branch .. '/' .. id or branch
   -- A part's join, and that of an event given again, is there until its last outcome is in: one that has gone was made.
   if ((is_part or again) and redis.call('EXISTS', hash) == 0)
-    or redis.call('HSETNX', hash, is_part and branch .. '/' .. id or branch, is_late and '' or outcome) == 0 then
+    or redis.call('HSETNX', hash, field, is_late and mark_of(outcome) or outcome) == 0 then
     redis.call('HINCRBY', join.stats, 'late', 1)
+    -- What had failed, and is split when it is given again, has parts all the same; their outcomes will be counted.
+    local before = kids > 0 and redis.call('HGET', hash, field)
+    if before and string.sub(before, 1, 1) == '-' and redis.call('HSETNX', hash, '#again:' .. field, 1) == 1 then
+      redis.call('HINCRBY', hash, '#parts', kids)
+    end
     return
   end
   if is_part then
