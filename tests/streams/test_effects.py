@@ -206,6 +206,8 @@ async def test_what_is_for_a_pipeline_that_is_not_there_waits_and_holds_up_nothi
     [
         (put("k", object()), "cannot be applied"),
         (emit(NewEvent(data=object())), "cannot be applied"),
+        (count("half a pair \ud800"), "cannot be applied"),
+        (emit(NewEvent(data=1), to="half a pair \ud800"), "cannot be applied"),
         (emit(NewEvent(data=1), to="a/b/c"), "no pipeline's name"),
         (split([NewEvent(data=n) for n in range(10_001)]), "at most 10000"),
     ],

@@ -93,6 +93,16 @@ async def test_a_reply_nobody_waits_for_any_more_is_not_the_next_ones() -> None:
     assert await waiting == b"b"
 
 
+async def test_a_command_that_cannot_be_sent_takes_no_others_reply() -> None:
+    wire, transport = connected()
+    with pytest.raises(UnicodeEncodeError):
+        wire.send(("GET", "\ud800"))
+    assert transport.sent == b""
+    waiting = wire.send(("GET", "a"))
+    wire.data_received(b"$1\r\na\r\n")
+    assert await asyncio.wait_for(waiting, 1) == b"a"
+
+
 @pytest.mark.parametrize(
     ("text", "meant"),
     [

@@ -96,8 +96,10 @@ class Wire(asyncio.Protocol):
                 self._broken or ServerUnavailableError(f"Redis server {self._name}: not connected")
             )
             return waiter
+        # What cannot be packed raises here: a waiter for it would get the next one's reply.
+        packed = hiredis.pack_command(tuple(command))  # type: ignore[arg-type] # its stub wants one type for all
         self._waiting.append(waiter)
-        self._transport.write(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type] # its stub wants one type for all
+        self._transport.write(packed)
         return waiter
 
     async def call(self, *command: str | bytes | int) -> Any:

@@ -73,7 +73,7 @@ class Composer:
         values: _Values = []
         for number, effect in enumerate(effects):
             if isinstance(effect, Count):
-                values += ("count", effect.name, effect.n, "")
+                values += ("count", effect.name.encode(), effect.n, "")
             elif isinstance(effect, Put):
                 values += self._put(event, effect)
             elif isinstance(effect, Emit):
@@ -112,7 +112,7 @@ class Composer:
         target = self._target(emit.to)
         route = new.key if new.key is not None else new_id
         parts = [route.encode(), b"%d" % lane, new_id.encode(), packed]
-        return ["out", target, "emit", netstrings(parts)]
+        return ["out", target.encode(), "emit", netstrings(parts)]
 
     def _split(self, event: Event, split: Split, number: int) -> _Values:
         values: _Values = []
