@@ -45,6 +45,16 @@ def test_keys_do_not_wait_for_each_other_and_events_without_a_key_wait_for_nobod
     assert queues.settled(some[3]) is None
 
 
+def test_an_empty_key_is_none_as_on_the_server() -> None:
+    """The server never blocks it, so that it would never say that it is free either."""
+    queues = KeyQueues()
+    first, second = delivery("", 0), delivery("", 1)
+    assert queues.arrive(first) is Verdict.BEGIN
+    assert queues.retried(first) == []
+    assert queues.settled(first) is None
+    assert queues.arrive(second) is Verdict.BEGIN
+
+
 def test_a_retry_parks_what_is_behind_it_and_what_comes_until_the_server_says_it_is_over() -> None:
     queues = KeyQueues()
     first, second, third = (delivery("k", n) for n in range(3))

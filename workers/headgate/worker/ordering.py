@@ -47,7 +47,7 @@ class KeyQueues:
     def arrive(self, delivery: Delivery) -> Verdict:
         """A delivery was read. One that waits comes out of `settled`; one to be parked is the caller's to settle so."""
         key = delivery.event.key
-        if key is None:
+        if not key:
             return Verdict.BEGIN
         # What comes by the retry stream is what its key waits for.
         if key in self._blocked and delivery.stream != RETRY_STREAM:
@@ -62,7 +62,7 @@ class KeyQueues:
     def retried(self, delivery: Delivery) -> list[Delivery]:
         """A delivery is to be tried again later: its key is blocked. Gives what must be parked behind it, in order."""
         key = delivery.event.key
-        if key is None:
+        if not key:
             return []
         self._blocked.add(key)
         behind = list(self._behind.pop(key, ()))
@@ -72,7 +72,7 @@ class KeyQueues:
     def settled(self, delivery: Delivery) -> Delivery | None:
         """A delivery is settled, or no longer ours; gives the next of its key, to be begun now."""
         key = delivery.event.key
-        if key is None:
+        if not key:
             return None
         if (waiting := self._waiting.get(key)) is not None:
             waiting.discard(delivery)
