@@ -17,8 +17,8 @@ from headgate.streams import (
     replay,
     sweep,
 )
-from headgate.streams.counting import count_entries
 from headgate.streams.replay import server_ms
+from headgate.streams.spans import count_entries
 from streams.desk import Desk, desk, done, take
 
 BRANCHES = ("a", "b")

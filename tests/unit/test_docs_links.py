@@ -64,3 +64,10 @@ def test_each_promise_names_a_test() -> None:
     rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert rows
     assert [row for row in rows if not TEST.search(row)] == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    named = {(index.parent / link).resolve() for link in LINK.findall(index.read_text()) if "://" not in link}
+    pages = [page for page in PAGES if page.is_relative_to(index.parent) and page.parent.name != "decisions"]
+    assert [name(page) for page in pages if page not in named | {index}] == []

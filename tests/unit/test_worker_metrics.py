@@ -15,7 +15,7 @@ from headgate.contract import BranchContract
 from headgate.event import Event
 from headgate.handlers import Handler
 from headgate.streams.outcome import Delivery, Kind, Outcome
-from headgate.worker.http import serve
+from headgate.worker.endpoints import serve
 from headgate.worker.metrics import WorkerMetrics
 
 if TYPE_CHECKING:

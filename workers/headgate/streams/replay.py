@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.streams.counting import count_entries
 from headgate.streams.errors import NotProvisionedError
 from headgate.streams.script import HISTORY, REPLAY
 from headgate.streams.server import Call, Server
+from headgate.streams.spans import count_entries
 
 if TYPE_CHECKING:
     from headgate.streams.keys import PipelineKeys

@@ -13,8 +13,8 @@ from headgate.handlers import HandlerLoadError, load_handler
 from headgate.handlers.traced import traced
 from headgate.logs import configure_logging
 from headgate.streams.server import Server
+from headgate.worker.endpoints import serve
 from headgate.worker.health import Health
-from headgate.worker.http import serve
 from headgate.worker.sieve import make_sieve
 from headgate.worker.worker import Worker
 

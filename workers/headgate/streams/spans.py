@@ -1,4 +1,4 @@
-"""Counting what lies between two places of a stream, for groups that are put there: their lag stays exact."""
+"""Spans of a stream: what lies between two places is counted, for groups that are put there; their lag stays exact."""
 
 from __future__ import annotations
 
