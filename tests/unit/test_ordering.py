@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headgate.event import Event
 from headgate.streams.outcome import RETRY_STREAM, Delivery
-from headgate.worker.ordering import KeyQueues, Verdict
+from headgate.worker.key_queues import KeyQueues, Verdict
 from headgate.worker.ownership import quota
 
 KEYS = "abcd"

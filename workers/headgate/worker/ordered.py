@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headgate.streams.errors import NotOwnerError
 from headgate.streams.outcome import Kind, Outcome
 from headgate.streams.owner import PartitionOwner
-from headgate.worker.ordering import KeyQueues, Verdict
+from headgate.worker.key_queues import KeyQueues, Verdict
 from headgate.worker.ownership import Ownership
 
 if TYPE_CHECKING:
