@@ -31,13 +31,13 @@ async def test_the_ledger_balances_though_workers_are_killed_paused_and_cut_off(
 ) -> None:
     seed = str(random.randrange(2**32))
     with SERVERS[kind]() as url:
-        balanced(await Phase(Plan(seed, 2000), url, print).run(tmp_path, SECONDS), seed)
+        balanced(await Phase(Plan(seed, 1500), url, print).run(tmp_path, SECONDS), seed)
 
 
 async def test_the_ledger_balances_though_the_server_is_killed_too(tmp_path: Path) -> None:
     seed = str(random.randrange(2**32))
     with DurableServer.running() as durable:
-        phase = Phase(Plan(seed, 1500), durable.url, print)
+        phase = Phase(Plan(seed, 1000), durable.url, print)
         report = await phase.run(tmp_path, SECONDS, durable, restarts=2)
     balanced(report, seed)
     assert report.struck["restart"] == 2

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BRANCHES = ("a", "b")
 JOIN = JoinContract(branches=BRANCHES, timeout_seconds=3600)
-SECONDS = 12.0
+SECONDS = 8.0
 # Nothing here fails by its own fault: whatever ends in a dead letter was lost by us.
 RETRY = RetryContract(max_attempts=100, initial_seconds=0.05, factor=1, max_seconds=0.05)
 

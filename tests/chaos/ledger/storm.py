@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5
 WORKERS_A_BRANCH = 2
+# One that is told to stop while it still starts ends as the signal has it.
+_DRAINED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 class Crew:
@@ -65,8 +67,7 @@ class Crew:
         for slot, worker in enumerate(self._alive):
             code = worker.exit_code
             if code is not None:
-                # One that was asked before it had said a word has no handler for the signal yet.
-                if slot not in self._draining or code not in (0, -signal.SIGTERM):
+                if slot not in self._draining or code not in _DRAINED:
                     self._crashed(worker, f"ended with {code}")
                 self._replace(slot)
 
@@ -83,7 +84,7 @@ class Crew:
             code = await asyncio.to_thread(worker.wait_ended)
             if code is None:
                 self._crashed(worker, "did not end when told to")
-            elif code not in (0, -signal.SIGTERM):
+            elif code not in _DRAINED:
                 self._crashed(worker, f"ended with {code}")
 
     def end(self) -> None:

@@ -8,6 +8,7 @@ nothing by itself: a command whose connection is cut is asked again here, once, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from headgate.streams.refusals import broken, causes, meaning
 from headgate.streams.url import read_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from headgate.streams.script import Script
 
@@ -183,14 +184,12 @@ class Server:
     ) -> Any:
         async def ask() -> Any:
             if not self.is_cluster:
-                return await self._client.execute_command(*command)
+                with _closed_under_us():
+                    return await self._client.execute_command(*command)
             await self._client.initialize()
             node = self._client.get_node_from_key(key)
-            try:
+            with _closed_under_us():
                 return await self._client.execute_command(*command, target_nodes=node)
-            except AttributeError as error:
-                # The library closes every connection when one breaks, also those that other tasks are just at.
-                raise RedisConnectionError("closed in the middle of a command") from error
 
         return await self._guard(self._twice(ask) if repeatable else ask(), script)
 
@@ -199,7 +198,8 @@ class Server:
             pipeline = self._client.pipeline(transaction=False)
             for call in calls:
                 pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-            found: list[Any] = await pipeline.execute(raise_on_error=False)
+            with _closed_under_us():
+                found: list[Any] = await pipeline.execute(raise_on_error=False)
             return found
 
         repeatable = all(call.repeatable for call in calls)
@@ -266,6 +266,21 @@ class Server:
             if isinstance(meant, ServerUnavailableError | DeniedError):
                 return meant
         return reply
+
+
+@contextlib.contextmanager
+def _closed_under_us() -> Iterator[None]:
+    """Makes a connection error of what comes up where a connection is closed in the middle of a command.
+
+    The cluster client closes every connection when one breaks, also those that other tasks are at: an AttributeError.
+    A transport of uvloop that is closed already takes no bytes: a RuntimeError.
+    """
+    try:
+        yield
+    except (AttributeError, RuntimeError) as error:
+        if "'NoneType'" in str(error) or "handler is closed" in str(error):
+            raise RedisConnectionError("closed in the middle of a command") from error
+        raise
 
 
 def places_by_slot(calls: Sequence[Call]) -> list[list[int]]:
