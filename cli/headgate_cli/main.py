@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from headgate_cli.replay import replay_command
 from headgate_cli.run import run_command
 from headgate_cli.state import counts_command, values_command
 from headgate_cli.validate import validate_command
-from headgate_cli.version import version_command
+from headgate_cli.version import version_command, version_option
 from headgate_cli.worker import worker_command
 
 if TYPE_CHECKING:
@@ -53,16 +53,26 @@ def app() -> typer.Typer:
     """The command line with all its verbs."""
     headgate = typer.Typer(
         name="headgate",
-        help="Fan-out pipelines on Redis Streams: one manifest, on this machine and on Kubernetes.",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    headgate.callback()(_options)
     for name, verb in VERBS.items():
         headgate.command(name)(verb)
     return headgate
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=version_option, is_eager=True),
+    ] = False,
+) -> None:
+    """Fan-out pipelines on Redis Streams: one manifest, on this machine and on Kubernetes."""
 
 
 def main() -> None:

@@ -15,10 +15,11 @@ def operator_command(
         typer.Option(help="Namespace to look after; give it again for more. Without it, all of them."),
     ] = None,
 ) -> None:
-    """Run the operator, in a cluster or against the one of KUBECONFIG.
+    """Run the control plane of a cluster.
 
-    HEADGATE_REDIS_URL is the server of pipelines that name none, HEADGATE_WORKER_IMAGE the image of workers that push
-    events to a URL or container. Several may run: one leads, by Lease.
+    In the cluster, or against the one of KUBECONFIG. HEADGATE_REDIS_URL is the server of pipelines that name none,
+    HEADGATE_WORKER_IMAGE the image of workers that push events to a URL or container. Several may run: one leads, by
+    Lease.
 
     \b
     Examples:

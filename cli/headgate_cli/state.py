@@ -35,7 +35,9 @@ def values_command(
     redis_url: RedisUrl = "",
     key: Annotated[str | None, typer.Option("--key", "-k", help="Only the value of this key.")] = None,
 ) -> None:
-    """Print what handlers put, as one JSON object by key; with --key that value alone, null when there is none.
+    """Print what handlers put, as one JSON object by key.
+
+    With --key that value alone, null when there is none.
 
     \b
     Examples:

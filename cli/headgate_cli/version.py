@@ -8,6 +8,13 @@ from importlib import metadata
 import typer
 
 
+def version_option(asked: bool) -> None:
+    """`headgate --version`: what most commands take, besides the verb."""
+    if asked:
+        version_command()
+        raise typer.Exit
+
+
 def version_command() -> None:
     """Print the version.
 

@@ -47,6 +47,14 @@ def test_every_verb_explains_itself(verb: str):
     assert any(line.startswith(f"    headgate {verb}") for line in said.stdout.splitlines())
 
 
+def test_the_list_of_verbs_says_all_of_each_in_a_line():
+    assert [line for line in headgate("--help").stdout.splitlines()[1:] if line.endswith("...")] == []
+
+
+def test_the_version_is_a_verb_and_an_option():
+    assert headgate("--version").stdout == headgate("version").stdout != ""
+
+
 def test_a_valid_manifest_is_said_to_be_valid():
     said = headgate("validate", str(NOOP))
     assert (said.returncode, said.stdout) == (0, f"{NOOP}: valid\n")
