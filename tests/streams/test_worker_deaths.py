@@ -9,13 +9,17 @@ import pytest
 
 from headgate.contract import Executor, JoinContract
 from headgate.event import NewEvent
+from headgate.handlers.python import LoopHandler
 from headgate.join import read_records
 from headgate.streams import Server, read_dead_letters, retire
-from streams.desk import QUICK, desk
+from headgate.worker.worker import Worker
+from streams.desk import QUICK, desk, done, take
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from headgate.event import Event
 
 JOIN = JoinContract(branches=("a", "b"), timeout_seconds=600)
 
@@ -121,6 +125,45 @@ async def test_an_event_that_ends_every_worker_it_is_given_to_is_dead_lettered(
         (letter,) = await read_dead_letters(valkey, canal.keys, "a")
     assert letter.id == "poison"
     assert "never settled" in letter.error
+
+
+async def test_a_worker_claims_no_more_from_the_dead_at_a_time_than_its_slots_handle(server: Server) -> None:
+    """One of the events may have ended their worker: all that is claimed with it is tried once more for nothing."""
+    async with desk(server) as canal:
+        await canal.publish(*range(60))
+        dead = await canal.consumer("w0.x")
+        await take(dead)
+        await dead.release()
+
+        async def nothing(_: Event) -> None:
+            raise AssertionError("no slot runs here")
+
+        worker = Worker(server, canal.contract(concurrency=2), LoopHandler(nothing), "w1")
+        await worker._enlist()
+        worker._intake.observe(0.00001)  # its handlers are fast: it reads far ahead
+        assert worker._intake.free > 60
+        await worker._heartbeat()
+        await worker._heartbeat()
+        assert worker._intake.held == 2
+        worker._settlers[0].add(done(*list(worker._intake.known[0].values())[:1]))
+        await worker._settlers[0].drain()
+        await worker._heartbeat()
+        assert worker._intake.held == 2
+        worker._wires.close()
+        assert sorted((await canal.measured()).branches["a"].holding.values()) == [2, 57]
+
+
+async def test_all_that_a_dead_worker_held_is_claimed_as_fast_as_it_is_handled(
+    valkey: Server, tmp_path: Path
+) -> None:
+    async with desk(valkey) as canal:
+        await canal.publish(*(NewEvent(data={"do": "return"}) for _ in range(300)))
+        dead = await canal.consumer("w0.x")
+        await take(dead, 300)
+        await dead.release()
+        with workers_in(tmp_path, valkey.url) as workers:
+            workers.start(canal.contract(claim_after_seconds=6, concurrency=4))
+            await canal.settled(events=300)  # at one claim a heartbeat this took minutes
 
 
 async def test_the_processes_of_a_killed_worker_do_not_outlive_it(valkey: Server, tmp_path: Path) -> None:

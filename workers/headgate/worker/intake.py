@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _AHEAD_SECONDS = 0.05
 _MOST_AHEAD = 1000
+_MOST_CLAIMS = 100  # a call: the server is everybody's
 _SMOOTHING = 0.2
 _MOST_SIFTED = 16  # times what there is room for is read at most while a filter lets few events through
 _AHEAD_OF_KEYS = (
@@ -60,6 +61,14 @@ class Intake:
     def free(self) -> int:
         """How many more may be read now; never negative."""
         return max(0, self._limit - self._held)
+
+    def claimable(self, claimed: int) -> int:
+        """How many may be claimed from dead workers now, where `claimed` of that are held already.
+
+        No more at a time than the slots handle: each counts as tried when this worker dies too, and an event that ends
+        its workers must not take all that they held along. What is read ahead of fast handlers is no obstacle.
+        """
+        return max(0, min(self._least - claimed, _MOST_CLAIMS, max(self.free, self._ahead)))
 
     @property
     def _is_roomy(self) -> bool:

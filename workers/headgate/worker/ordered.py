@@ -44,7 +44,7 @@ class OrderedWork:
         put: Callable[[list[Delivery]], None],
         withdraw: Callable[[Callable[[Delivery], bool]], list[Delivery]],
         settle: Callable[[Outcome], None],
-        accept: Callable[[list[Delivery]], None],
+        accept: Callable[[list[Delivery]], object],
         lose: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:

@@ -50,7 +50,6 @@ log = structlog.get_logger("headgate.worker")
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _SILENT_SECONDS = 10.0  # without an answer: the connection is dead, whatever TCP says
 _LAST_WORD_SECONDS = 5.0  # for the server's answers while draining
-_CLAIMS = 100
 _SWEEP_EVERY = 3  # heartbeats
 
 
@@ -91,6 +90,9 @@ class Worker:
             self._make_reader(group, waiter) for group, waiter in zip(groups, self._waiters, strict=True)
         ]
         self._suspect: set[Reader | ScriptedReader] = set()
+        # What was claimed from dead workers and is not settled: one of it may have ended them.
+        self._claimed: set[Delivery] = set()
+        self._claim_more = asyncio.Event()
         self._started = False
         self._draining = asyncio.Event()
         self._enlisting = asyncio.Lock()
@@ -304,15 +306,20 @@ class Worker:
                 reader.changed()
 
     async def _beat(self) -> None:
-        """Heartbeats on every partition, three in the time that makes a consumer dead; sweeps now and then."""
+        """Heartbeats on every partition, three in the time that makes a consumer dead; sweeps now and then.
+
+        One more comes as soon as all is settled that the last one claimed: there may be more to claim.
+        """
         every = self.contract.claim_after_seconds / 3
         beats = 0
         while True:
+            is_for_claims = self._claim_more.is_set()
+            self._claim_more.clear()
             try:
                 async with asyncio.timeout(_SILENT_SECONDS):
                     await self._heartbeat()
-                    beats += 1
-                    if beats % _SWEEP_EVERY == 0:
+                    beats += not is_for_claims
+                    if beats % _SWEEP_EVERY == 0 and not is_for_claims:
                         await self._sweep()
                         self._relayer.ring()
             except (LeaseLostError, NotProvisionedError) as error:
@@ -330,7 +337,11 @@ class Worker:
                 self._suspect.update(self._readers)
             for waiter in self._waiters:
                 waiter.close_if_silent(_SILENT_SECONDS)
-            await asyncio.sleep(every)
+            try:
+                async with asyncio.timeout(every):
+                    await self._claim_more.wait()
+            except TimeoutError:
+                pass
 
     async def _sweep(self) -> None:
         swept = await sweep(self._server, self._keys, self.contract.join)
@@ -344,12 +355,12 @@ class Worker:
             while consumer.lease:
                 # What the dead held of an ordered branch goes to whoever takes their partitions, in order.
                 none = self._draining.is_set() or self._ordered is not None
-                claims = 0 if none else min(_CLAIMS, self._intake.free)
+                claims = 0 if none else self._intake.claimable(len(self._claimed))
                 claimed = await consumer.beat(claims)
                 if claimed:
                     self.metrics.claimed += len(claimed)
                     log.info("worker.claimed", events=len(claimed), partition=consumer.partition)
-                    self._accept_new(claimed)
+                    self._claimed.update(self._accept_new(claimed))
                 self.answered_at = time.monotonic()
                 if not claimed or len(claimed) < claims:
                     break
@@ -371,8 +382,11 @@ class Worker:
             self._ordered.begin(deliveries)
         return len(deliveries)
 
-    def _accept_new(self, deliveries: list[Delivery]) -> None:
-        """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker."""
+    def _accept_new(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker.
+
+        Gives those that were not held yet.
+        """
         new = self._intake.adopt(deliveries)
         for delivery in new:
             attempt = delivery.event.attempt
@@ -381,6 +395,7 @@ class Worker:
                     f"delivered {attempt} times and never settled: it may end the workers it is given to"
                 )
         self._accept(new)
+        return new
 
     def _on_outcome(self, outcome: Outcome) -> None:
         if outcome.kind is not DONE:
@@ -408,6 +423,10 @@ class Worker:
                 self._ripener.expect(outcome.delivery.event.partition, outcome.delay_ms)
         self.metrics.count(outcomes, settled is not None)
         self._intake.give([outcome.delivery for outcome in outcomes])
+        if self._claimed:
+            self._claimed.difference_update([outcome.delivery for outcome in outcomes])
+            if not self._claimed:
+                self._claim_more.set()
         handled = outcomes
         if self._sieve is not None:
             # What was filtered out took no time, which says nothing of the handler.
