@@ -137,8 +137,8 @@ class RedisSpec(Model):
     """The Redis or Valkey server that carries the pipeline."""
 
     secret_ref: SecretKeyRef = Field(
-        description="Secret that holds the server's URL, such as redis://user:password@host:6379/0 or"
-        " rediss:// for TLS."
+        description="Secret that holds the server's URL, such as redis://user:password@host:6379/0; rediss:// by"
+        " TLS, redis+sentinel:// and redis+cluster:// by some of their nodes."
     )
 
 
