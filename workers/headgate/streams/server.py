@@ -211,8 +211,13 @@ class Server:
         replies: list[Any] = [None] * len(calls)
 
         async def run(of_one_slot: list[int]) -> None:
-            for place in of_one_slot:
-                replies[place] = await self._run_on_node(calls[place])
+            for at, place in enumerate(of_one_slot):
+                reply = replies[place] = await self._run_on_node(calls[place])
+                if isinstance(reply, ServerUnavailableError):
+                    # Asked again later, it must not come after those behind it.
+                    for behind in of_one_slot[at:]:
+                        replies[behind] = reply
+                    break
 
         await asyncio.gather(*(run(of_one_slot) for of_one_slot in places_by_slot(calls)))
         return replies
