@@ -83,7 +83,7 @@ class Crew:
         for worker in self._alive:
             code = await asyncio.to_thread(worker.wait_ended)
             if code is None:
-                self._crashed(worker, "did not end when told to")
+                self._crashed(worker, f"did not end when told to ({worker.state})")
             elif code not in _DRAINED:
                 self._crashed(worker, f"ended with {code}")
 
@@ -94,7 +94,7 @@ class Crew:
 
     def _crashed(self, worker: WorkerProcess, how: str) -> None:
         lines = [line for line in worker.log().splitlines() if "event.retried" not in line]
-        self.crashes.append("\n".join([f"{worker.name} {how}; its last words:", *lines[-8:]]))
+        self.crashes.append("\n".join([f"{worker.name} {how}; its last words:", *lines[-12:]]))
 
     def _replace(self, slot: int) -> None:
         self._paused.pop(slot, None)

@@ -7,15 +7,15 @@ little to kill. A forked one runs the same command in a process of its own 20 ms
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headgate.contract import BranchContract
 
 END_SECONDS = 30.0
@@ -59,9 +59,22 @@ class WorkerProcess:
         self._process.join()
 
     def wait_ended(self) -> int | None:
-        """Its exit code when it has ended, or None when it does not for END_SECONDS."""
+        """Its exit code when it has ended, or None when it does not for END_SECONDS: then its log says where it is."""
         self._process.join(END_SECONDS)
-        return self._process.exitcode
+        if self.exit_code is None:
+            self.signal(signal.SIGUSR1)
+            self._process.join(1)
+        return self.exit_code
+
+    @property
+    def state(self) -> str:
+        """What the kernel says of it: its state (T: stopped) and the processor time it took."""
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (
+                f"state {fields[0]}, {(int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'):.1f} s"
+            )
+        return "gone"
 
 
 def _work(log: str, environment: dict[str, str]) -> None:
@@ -72,5 +85,6 @@ def _work(log: str, environment: dict[str, str]) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.environ.update(environment)
+    faulthandler.register(signal.SIGUSR1)
     sys.argv = ["headgate", "worker"]
     main()
