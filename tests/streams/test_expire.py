@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from headgate import result, split
@@ -12,6 +14,7 @@ from headgate.streams import Server, sweep
 from headgate.worker.composer import Composer
 from streams.desk import Desk, desk, done, eventually, take
 
+SWEEPING = importlib.import_module("headgate.streams.sweep")  # the package has a function of the name
 BOTH = JoinContract(branches=("a", "b"), timeout_seconds=600)
 AT_ONCE = JoinContract(branches=("a", "b"), timeout_seconds=0)
 
@@ -40,8 +43,11 @@ async def test_a_join_out_of_time_says_what_is_missing_and_the_late_outcome_is_c
         assert await read_records(server, canal.keys) == [record]
 
 
-async def test_one_sweep_ends_all_joins_that_are_out_of_time_however_many(server: Server) -> None:
+async def test_one_sweep_ends_all_joins_that_are_out_of_time_however_many(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred a sweep would fall behind for ever where a branch stands still and the others go on."""
+    monkeypatch.setattr(SWEEPING, "_JOINS_SECONDS", 60)  # for a busy machine
     async with desk(server, ("a", "b"), partitions=2, join=AT_ONCE) as canal:
         await canal.publish(*range(700))
         for partition in range(2):
@@ -50,6 +56,18 @@ async def test_one_sweep_ends_all_joins_that_are_out_of_time_however_many(server
         assert (await sweep(server, canal.keys, AT_ONCE)).joins == 700
         assert (await sweep(server, canal.keys, AT_ONCE)).joins == 0
         assert (await canal.measured()).open_joins == 0
+
+
+async def test_a_sweep_that_takes_long_leaves_the_rest_to_the_next(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sweeps has a lease to renew."""
+    monkeypatch.setattr(SWEEPING, "_JOINS_SECONDS", 0)
+    async with desk(server, ("a", "b"), join=AT_ONCE) as canal:
+        await canal.publish(*range(150))
+        consumer = await canal.consumer()
+        await consumer.settle([done(each) for each in await take(consumer, 150)])
+        assert [(await sweep(server, canal.keys, AT_ONCE)).joins for _ in range(3)] == [100, 50, 0]
 
 
 async def test_a_join_in_time_is_left_alone_by_the_sweep(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,8 @@ DEAD_LETTERS_KEPT = 100_000
 """Of each branch on each partition; the oldest go, and are counted."""
 
 _JOINS_A_CALL = 100
-_JOINS_AT_ONCE = (
-    10_000  # of each partition: a stopped branch leaves as many open as the others settle meanwhile
-)
+# A stopped branch leaves as many joins open as the others settle meanwhile; but who sweeps has a heart that must beat.
+_JOINS_SECONDS = 0.3
 
 
 class Swept(msgspec.Struct, frozen=True):
@@ -69,11 +69,12 @@ async def _end_joins(server: Server, keys: PipelineKeys, join: JoinContract) -> 
     """Ends joins whose time is up, a short call after another, for the server is everybody's; gives their number."""
     ended = 0
     left: Sequence[PartitionKeys] = keys.all
-    for _ in range(_JOINS_AT_ONCE // _JOINS_A_CALL):
+    until = time.monotonic() + _JOINS_SECONDS
+    while left:
         replies = await _run_all(server, keys, [_expire(keys.namespace, each, join) for each in left])
         ended += sum(replies)
         left = [each for each, count in zip(left, replies, strict=True) if count == _JOINS_A_CALL]
-        if not left:
+        if time.monotonic() >= until:
             break
     return ended
 
