@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headgate.contract import Executor, JoinContract
-from headgate.event import NewEvent
+from headgate.event import Lane, NewEvent
 from headgate.handlers.python import LoopHandler
 from headgate.join import read_records
-from headgate.streams import Server, read_dead_letters, retire
+from headgate.streams import Server, ensure_groups, read_dead_letters, retire
 from headgate.worker.worker import Worker
-from streams.desk import QUICK, desk, done, take
+from streams.desk import QUICK, desk, done, eventually, take
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
@@ -151,6 +151,35 @@ async def test_a_worker_claims_no_more_from_the_dead_at_a_time_than_its_slots_ha
         assert worker._intake.held == 2
         worker._wires.close()
         assert sorted((await canal.measured()).branches["a"].holding.values()) == [2, 57]
+
+
+async def test_what_a_settle_was_refused_for_the_sake_of_another_lanes_lost_group_is_handled_again(
+    server: Server,
+) -> None:
+    async with desk(server, ("a", "b"), join=JOIN) as canal:
+        await canal.publish(NewEvent(data=1, id="low", lane=Lane.LOW), NewEvent(data=2, id="normal"))
+
+        async def nothing(_: Event) -> None:
+            raise AssertionError("no slot runs here")
+
+        worker = Worker(server, canal.contract(claim_after_seconds=0.3), LoopHandler(nothing), "w1")
+        await worker._enlist()
+        held = await take(worker._consumers[0])
+        worker._intake.take(held)
+        low = canal.keys.partition(0).lanes[2]
+        await canal.command(low, "XGROUP DESTROY", low, "a")
+        for delivery in sorted(held, key=lambda each: each.event.id):
+            worker._settle(done(delivery))
+        await worker._settlers[0].drain()
+        await ensure_groups(server, canal.keys, ("a", "b"))
+        await worker._enlist()
+
+        async def claimed_again() -> set[str]:
+            await worker._heartbeat()
+            return {each.event.id for each in worker._intake.known[0].values()}
+
+        assert await eventually(claimed_again, "what stayed pending comes again", 5) == {"normal"}
+        worker._wires.close()
 
 
 async def test_all_that_a_dead_worker_held_is_claimed_as_fast_as_it_is_handled(

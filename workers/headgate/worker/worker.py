@@ -292,6 +292,10 @@ class Worker:
             if self._ordered is not None:
                 self._ordered.ownership.ring()
 
+    @property
+    def _lease(self) -> str:
+        return self._consumers[0].lease
+
     def _forget_lease(self) -> None:
         """What is held can no longer be settled; it is dropped as its outcomes come in (see Settler)."""
         self.metrics.leases_lost += any(consumer.lease for consumer in self._consumers)
@@ -435,3 +439,6 @@ class Worker:
             self._intake.observe(sum(outcome.busy_us for outcome in handled) / 1e6 / len(handled))
         if self._ordered is not None:
             self._ordered.settled(outcomes, settled)
+        elif settled is None and any(each.delivery.lease == self._lease for each in outcomes):
+            # What was refused, but is still pending under this lease, would be so for as long as the lease lasts.
+            self._forget_lease()
