@@ -142,12 +142,12 @@ async def test_a_worker_claims_no_more_from_the_dead_at_a_time_than_its_slots_ha
         await worker._enlist()
         worker._intake.observe(0.00001)  # its handlers are fast: it reads far ahead
         assert worker._intake.free > 60
-        await worker._heartbeat()
-        await worker._heartbeat()
+        await worker._heart.beat(worker._flow)
+        await worker._heart.beat(worker._flow)
         assert worker._intake.held == 2
-        worker._settlers[0].add(done(*list(worker._intake.known[0].values())[:1]))
-        await worker._settlers[0].drain()
-        await worker._heartbeat()
+        worker._flow._settlers[0].add(done(*list(worker._intake.known[0].values())[:1]))
+        await worker._flow._settlers[0].drain()
+        await worker._heart.beat(worker._flow)
         assert worker._intake.held == 2
         worker._wires.close()
         assert sorted((await canal.measured()).branches["a"].holding.values()) == [2, 57]
@@ -169,13 +169,13 @@ async def test_what_a_settle_was_refused_for_the_sake_of_another_lanes_lost_grou
         low = canal.keys.partition(0).lanes[2]
         await canal.command(low, "XGROUP DESTROY", low, "a")
         for delivery in sorted(held, key=lambda each: each.event.id):
-            worker._settle(done(delivery))
-        await worker._settlers[0].drain()
+            worker._flow.settle(done(delivery))
+        await worker._flow._settlers[0].drain()
         await ensure_groups(server, canal.keys, ("a", "b"))
         await worker._enlist()
 
         async def claimed_again() -> set[str]:
-            await worker._heartbeat()
+            await worker._heart.beat(worker._flow)
             return {each.event.id for each in worker._intake.known[0].values()}
 
         assert await eventually(claimed_again, "what stayed pending comes again", 5) == {"normal"}

@@ -322,16 +322,16 @@ async def test_a_broken_connection_brings_nothing_forward_while_there_is_somethi
 
         worker = Worker(server, of_branch, LoopHandler(nothing), "w1")
         await worker._enlist()
-        mine = worker._ordered._owners[0]
+        mine = worker._flow.ordered._owners[0]
         await mine.ask(Wish.TAKE)
         await mine.consumer.read_watched(2, share=False)
         await mine.ask(Wish.GIVE)
         # The first is held by the other, the second and third by this one, which takes the partition again.
-        await worker._ordered.ownership.look()
-        assert worker._ordered.is_mine(0)
+        await worker._flow.ordered.ownership.look()
+        assert worker._flow.ordered.is_mine(0)
         await worker._recover(worker._readers[0])
         assert worker._intake.held == 0
-        await worker._ordered.claim([0])
+        await worker._flow.ordered.claim([0])
         assert [each.event.id for each in worker._intake.known[0].values()] == ["k.0", "k.1", "k.2"]
         worker._wires.close()
         await asyncio.sleep(0.01)

@@ -1,0 +1,204 @@
+"""The way of an event through a worker: from what was read or claimed over the slots to what is settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headgate.contract import Ordering
+from headgate.streams.outcome import BACK, DONE, FILTERED, RETRY, Outcome
+from headgate.worker.closer import Closer
+from headgate.worker.composer import Composer
+from headgate.worker.ordered import OrderedWork
+from headgate.worker.relayer import Relayer
+from headgate.worker.retry import Retries
+from headgate.worker.ripener import Ripener
+from headgate.worker.runners import Runners
+from headgate.worker.settler import Settler
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from headgate.contract import BranchContract
+    from headgate.handlers import Handler
+    from headgate.streams.consumer import Consumer
+    from headgate.streams.keys import PipelineKeys
+    from headgate.streams.outcome import Delivery, Settled
+    from headgate.streams.server import Server
+    from headgate.streams.wire import Wires
+    from headgate.worker.intake import Intake
+    from headgate.worker.metrics import WorkerMetrics
+    from headgate.worker.sieve import Sieve
+
+log = structlog.get_logger("headgate.worker")
+
+
+class Flow:
+    """Takes deliveries in and settles them.
+
+    `lose` forgets the lease, `claim_more` says that what was claimed is settled, `changed` that other partitions may
+    be read, `ended` hears of tasks that end and `broken` of errors that must end the worker.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        keys: PipelineKeys,
+        contract: BranchContract,
+        handler: Handler,
+        sieve: Sieve | None,
+        *,
+        wires: Wires,
+        consumers: Sequence[Consumer],
+        intake: Intake,
+        metrics: WorkerMetrics,
+        lose: Callable[[], None],
+        claim_more: Callable[[], None],
+        changed: Callable[[], None],
+        ended: Callable[[asyncio.Task[None]], None],
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        self._contract = contract
+        self._consumers = consumers
+        self._intake = intake
+        self._metrics = metrics
+        self._sieve = sieve
+        self._lose = lose
+        self._claim_more = claim_more
+        self._retries = Retries(contract.retry)
+        self._settlers = [Settler(consumer, self._on_settled, broken) for consumer in consumers]
+        self._closer = Closer(server, keys, contract, self._end, ended)
+        self.runners = Runners(handler, contract, Composer(contract), self._on_outcome)
+        self.relayer = Relayer(server, keys)
+        self.ripener = Ripener(consumers)
+        self.claimed: set[Delivery] = set()
+        """What was claimed from dead workers and is not settled: one of it may have ended them."""
+        self.ordered: OrderedWork | None = None
+        if contract.ordering is Ordering.KEY:
+            self.ordered = OrderedWork(
+                contract,
+                keys,
+                wires,
+                consumers,
+                intake,
+                put=self.runners.put,
+                withdraw=self.runners.withdraw,
+                settle=self.settle,
+                accept=self.accept_new,
+                lose=lose,
+                changed=changed,
+            )
+
+    def accept(self, deliveries: list[Delivery]) -> int:
+        """Takes deliveries in; gives how many of them are to be handled."""
+        if self.ordered is not None:
+            deliveries = self.ordered.mine(deliveries)
+        self._intake.take(deliveries)
+        if self._sieve is not None and deliveries:
+            read = len(deliveries)
+            deliveries, filtered = self._sieve.sift(deliveries)
+            self._intake.sifted(read, len(deliveries))
+            for delivery in filtered:
+                self.settle(Outcome(delivery, FILTERED))
+        if self.ordered is None:
+            self.runners.put(deliveries)
+        else:
+            self.ordered.begin(deliveries)
+        return len(deliveries)
+
+    def accept_new(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker.
+
+        Gives those that were not held yet.
+        """
+        new = self._intake.adopt(deliveries)
+        for delivery in new:
+            attempt = delivery.event.attempt
+            if attempt > self._contract.retry.max_attempts:
+                delivery.invalid = (
+                    f"delivered {attempt} times and never settled: it may end the workers it is given to"
+                )
+        self.accept(new)
+        return new
+
+    def settle(self, outcome: Outcome) -> None:
+        """Settles what no handler was given."""
+        self._settlers[outcome.delivery.event.partition].add(outcome)
+
+    async def recover(self, consumer: Consumer) -> None:
+        """Makes good what a broken connection may have lost. Raises StreamsError."""
+        self.accept_new(await consumer.recover(self._intake.known[consumer.partition]))
+
+    async def reopen_if_moved(self) -> None:
+        """Opens the branch where it was closed for a target of before. Raises StreamsError."""
+        await self._closer.reopen_if_moved()
+
+    async def hand_back(self) -> None:
+        """Begins nothing more; gives what never was begun to others at once, also what a broken read was given.
+
+        Of an ordered branch it stays pending, in its place, for the next owner of its partition to claim. Raises
+        StreamsError when the server does not say what was given; what is known to be unbegun is handed back then too.
+        """
+        unbegun = self.runners.stop()
+        if self.ordered is not None:
+            self.ordered.leave(unbegun)
+            return
+        try:
+            for consumer in self._consumers:
+                if consumer.lease:
+                    lost = await consumer.recover(self._intake.known[consumer.partition])
+                    self._intake.take(lost)
+                    unbegun += lost
+        finally:
+            for delivery in unbegun:
+                self.settle(Outcome(delivery, BACK))
+            log.info("worker.handed_back", events=len(unbegun))
+
+    async def drain(self) -> None:
+        """Returns when everything is settled. Raises StreamsError."""
+        await self._closer.drain()
+        for settler in self._settlers:
+            await settler.drain()
+        if self.ordered is not None:
+            await self.ordered.ownership.finish()
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        if outcome.kind is not DONE:
+            if outcome.kind is BACK:
+                self._closer.close(outcome)
+                return
+            self._retries.complete(outcome)
+        self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        """What becomes of an event that a handler was given is known."""
+        self._settlers[outcome.delivery.event.partition].add(outcome)
+        if self.ordered is not None:
+            self.ordered.ended(outcome)
+
+    def _on_settled(self, outcomes: Sequence[Outcome], settled: Settled | None) -> None:
+        if settled is not None and settled.outboxed:
+            self._metrics.outboxed += settled.outboxed
+            self.relayer.ring()
+        for outcome in outcomes:
+            if outcome.kind is RETRY:
+                self.ripener.expect(outcome.delivery.event.partition, outcome.delay_ms)
+        self._metrics.count(outcomes, settled is not None)
+        self._intake.give([outcome.delivery for outcome in outcomes])
+        if self.claimed:
+            self.claimed.difference_update([outcome.delivery for outcome in outcomes])
+            if not self.claimed:
+                self._claim_more()
+        handled = outcomes
+        if self._sieve is not None:
+            # What was filtered out took no time, which says nothing of the handler.
+            handled = [outcome for outcome in outcomes if outcome.kind is not FILTERED]
+        if handled:
+            self._intake.observe(sum(outcome.busy_us for outcome in handled) / 1e6 / len(handled))
+        if self.ordered is not None:
+            self.ordered.settled(outcomes, settled)
+        elif settled is None and any(each.delivery.lease == self._consumers[0].lease for each in outcomes):
+            # What was refused, but is still pending under this lease, would be so for as long as the lease lasts.
+            self._lose()
