@@ -278,14 +278,13 @@ class Consumer:
 
         `lease` is the one they were asked for under, which may be another by the time the reply is here.
         """
+        is_retry = stream == RETRY_STREAM
+        lane_of_all = Lane.NORMAL if is_retry else _LANES[stream - 1]
         for entry, fields in entries:
             invalid = None
-            lane, attempt = (
-                _LANES[stream - 1] if stream < RETRY_STREAM else Lane.NORMAL,
-                1 + deliveries_before,
-            )
+            lane, attempt = lane_of_all, 1 + deliveries_before
             try:
-                if stream == RETRY_STREAM:
+                if is_retry:
                     found = dict(zip(fields[::2], fields[1::2], strict=True))
                     lane = _LANE_OF[found[LANE]]
                     attempt = int(found[ATTEMPT]) + deliveries_before

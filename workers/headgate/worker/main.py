@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("headgate.worker")
 # The handler cannot be loaded: starting again will not help until the image or manifest changes.
 EXIT_LOAD = 2
+_COLLECT_AFTER = 50_000  # container objects made and not freed
 
 
 def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int = 9100) -> int:
@@ -43,6 +45,12 @@ def run_worker(contract: BranchContract, url: str, consumer: str, http_port: int
     except (HandlerLoadError, ValueError) as error:
         log.error("worker.cannot_load", error=str(error))  # noqa: TRY400 - the message says it all
         return EXIT_LOAD
+
+    # What is loaded by now stays: a collection need not look at it again. And they come seldom: what is read from the
+    # server is a list an event, which a collection every 700 lists would go through again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
     async def main() -> None:
         server = Server.connect(url)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from headgate.streams.outcome import Kind
+from headgate.streams.outcome import DONE, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,18 +44,25 @@ class Buckets:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, values: Sequence[float]) -> None:
-        """Counts observations. Those of a batch mostly fall into one bucket, which two looks tell."""
+    def observe(self, values: Sequence[float], unit: float = 1) -> None:
+        """Counts observations, given in `unit`s; what is less than none counts as none.
+
+        Those of a batch mostly fall into one bucket, which two looks tell.
+        """
         if not values:
             return
-        bounds = self.bounds
-        least = bisect_left(bounds, min(values))
-        if least == bisect_left(bounds, max(values)):
+        bounds, smallest = self.bounds, min(values)
+        if smallest < 0:
+            # Clocks of two machines may differ: an event from the future took no time.
+            values = [max(0, each) for each in values]
+            smallest = 0
+        least = bisect_left(bounds, smallest * unit)
+        if least == bisect_left(bounds, max(values) * unit):
             self.counts[least] += len(values)
         else:
             for each in values:
-                self.counts[bisect_left(bounds, each)] += 1
-        self.total += sum(values)
+                self.counts[bisect_left(bounds, each * unit)] += 1
+        self.total += sum(values) * unit
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Upper bound and count of all at or below it, as the exposition format wants them."""
@@ -95,23 +102,25 @@ class WorkerMetrics(Collector):
             self.outcomes[FENCED] += len(outcomes)
             return
         self.batches.observe([len(outcomes)])
-        now_ms = time.time() * 1000
-        for kind, count in Counter([outcome.kind for outcome in outcomes]).items():
-            self.outcomes[kind] += count
-        outcomes = [outcome for outcome in outcomes if outcome.kind in _HANDLED]
+        now_us = int(time.time() * 1e6)
+        kinds = [outcome.kind for outcome in outcomes]
+        if kinds.count(DONE) == len(kinds):
+            self.outcomes[DONE] += len(kinds)
+        else:
+            for kind, count in Counter(kinds).items():
+                self.outcomes[kind] += count
+            outcomes = [outcome for outcome in outcomes if outcome.kind in _HANDLED]
         events = [outcome.delivery.event for outcome in outcomes]
-        busy = [outcome.busy_us / 1e6 for outcome in outcomes]
-        # Clocks of two machines may differ: an event from the future took no time.
-        since = [max(0.0, (now_ms - event.published_ms) / 1000) for event in events]
-        self.handler.observe(busy)
-        self.end_to_end.observe(since)
-        self.queue.observe(
-            [
-                max(0.0, whole - part)
-                for whole, part, event in zip(since, busy, events, strict=True)
-                if event.attempt == 1
-            ]
-        )
+        busy_us = [outcome.busy_us for outcome in outcomes]
+        since_us = [now_us - event.published_ms * 1000 for event in events]
+        self.handler.observe(busy_us, 1e-6)
+        self.end_to_end.observe(since_us, 1e-6)
+        waited_us = [
+            whole - part
+            for whole, part, event in zip(since_us, busy_us, events, strict=True)
+            if event.attempt == 1
+        ]
+        self.queue.observe(waited_us, 1e-6)
 
     def registry(self) -> CollectorRegistry:
         """A registry of this worker's metrics only."""

@@ -168,9 +168,10 @@ class Runners:
             finally:
                 slot.delivery = None
             share_us = int((time.monotonic() - began) * 1e6 / len(batch))
+            done = self._done
             for outcome in outcomes:
                 outcome.busy_us = share_us
-                self._done(outcome)
+                done(outcome)
             await asyncio.sleep(0)
 
     async def _paused(self) -> bool:
