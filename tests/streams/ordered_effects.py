@@ -72,6 +72,21 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
+def accepted(lines: list[Line]) -> list[Line]:
+    """What a store that refuses older fencing tokens would have taken.
+
+    A worker may freeze between its last look at its lease and the first step of a handler, and take that step when it
+    thaws, long after another has its partition: nobody but the store can tell then.
+    """
+    newest: dict[int, int] = {}
+    taken = []
+    for line in lines:
+        if line.token >= newest.get(line.partition, 1):
+            newest[line.partition] = line.token
+            taken.append(line)
+    return taken
+
+
 def misordered(lines: list[Line]) -> list[str]:
     """What is wrong with the order: an event begun before the one ahead of it was through, or again after the next."""
     wrong: list[str] = []
