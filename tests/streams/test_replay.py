@@ -1,4 +1,4 @@
-"""replay.lua, history.lua and count.lua: a branch reads again what the source keeps, and no other branch notices."""
+"""replay.lua: a branch reads again what the source keeps, and no other branch notices."""
 
 from __future__ import annotations
 
@@ -18,26 +18,10 @@ from headgate.streams import (
     sweep,
 )
 from headgate.streams.replay import server_ms
-from headgate.streams.spans import count_entries
-from streams.desk import Desk, desk, done, take
+from streams.desk import desk, done, take
+from streams.sources import EARLY_MS, LATE_MS, publish_at, settle_all
 
 BRANCHES = ("a", "b")
-EARLY_MS, LATE_MS = 1_700_000_000_000, 1_700_000_100_000
-
-
-async def publish_at(canal: Desk, ms: int, count: int, lane: Lane = Lane.NORMAL, partition: int = 0) -> None:
-    stream = canal.keys.partition(partition).lane(lane)
-    for number in range(count):
-        await canal.command(stream, "XADD", stream, f"{ms}-{number}", "data", f'"{ms}-{number}"')
-
-
-async def settle_all(canal: Desk, branch: str, partition: int = 0) -> list[str]:
-    consumer = await canal.consumer(f"w{partition}.x", branch, partition)
-    settled: list[str] = []
-    while deliveries := await take(consumer):
-        await consumer.settle([done(delivery) for delivery in deliveries])
-        settled += [delivery.event.data for delivery in deliveries]
-    return settled
 
 
 def expected(ms: int, count: int) -> list[str]:
@@ -156,34 +140,6 @@ async def test_a_group_that_is_lost_after_a_replay_still_reads_all_of_it_again(s
         assert await settle_all(canal, "a") == expected(recently, 5)
 
 
-async def test_it_is_said_how_far_back_the_history_reaches(server: Server) -> None:
-    async with desk(server) as canal:
-        hour_ms = 3_600_000
-        now = int(time.time() * 1000)
-        await publish_at(canal, now - 2 * hour_ms, 5)
-        await publish_at(canal, now - 60_000, 5)
-        await settle_all(canal, "a")
-        assert (await plan_replay(server, canal.keys, "a", 0)).reaches_ms == 0
-        await ensure_groups(server, canal.keys, ["a"], SourceSettings(max_age_seconds=3600))
-        assert (await sweep(server, canal.keys, None)).trimmed == 5
-        plan = await plan_replay(server, canal.keys, "a", 0)
-        # Nothing of the last hour was trimmed, though the first event that is left is younger.
-        assert now - hour_ms <= plan.reaches_ms <= now - hour_ms + 60_000
-        assert plan.entries == (5,)
-
-
-async def test_what_somebody_else_trimmed_bounds_the_history_too(server: Server) -> None:
-    async with desk(server) as canal:
-        await publish_at(canal, EARLY_MS, 5)
-        await publish_at(canal, LATE_MS, 5)
-        await settle_all(canal, "a")
-        lane = canal.keys.partition(0).lane(Lane.NORMAL)
-        await canal.command(lane, "XTRIM", lane, "MAXLEN", 5)
-        assert (await plan_replay(server, canal.keys, "a", 0)).reaches_ms == LATE_MS
-        await canal.command(lane, "XTRIM", lane, "MAXLEN", 4)
-        assert (await plan_replay(server, canal.keys, "a", 0)).reaches_ms == LATE_MS + 1
-
-
 async def test_what_was_trimmed_between_plan_and_replay_is_not_waited_for(server: Server) -> None:
     async with desk(server) as canal:
         await publish_at(canal, EARLY_MS, 5)
@@ -210,19 +166,6 @@ async def test_a_branch_that_is_not_there_is_named(server: Server) -> None:
         with pytest.raises(NotProvisionedError):
             await replay(server, canal.keys, plan)
         assert await canal.snapshot() == before
-
-
-async def test_entries_are_counted_between_two_ids_over_any_number_of_pages(server: Server) -> None:
-    async with desk(server) as canal:
-        await publish_at(canal, EARLY_MS, 4100)
-        lane = canal.keys.partition(0).lane(Lane.NORMAL)
-        spans = [
-            (lane, "0-0", f"{LATE_MS}-0"),
-            (lane, f"{EARLY_MS}-99", f"{EARLY_MS}-4099"),
-            (lane, f"{EARLY_MS}-0", f"{EARLY_MS}-1"),
-            (canal.keys.partition(0).lane(Lane.LOW), "0-0", f"{LATE_MS}-0"),
-        ]
-        assert await count_entries(server, spans) == [4100, 4000, 1, 0]
 
 
 async def test_the_servers_time_is_the_one_that_entries_have(server: Server) -> None:
