@@ -1,7 +1,7 @@
 """Real servers for this tier; a test that takes `server_url` or `server` runs once for each kind.
 
 Servers start on first use and stop with the session. What a test left behind is flushed before the next one.
-A missing redis-server fails the test and names the package. Nothing is skipped, but for Redis 8 where it cannot be had.
+A server that is missing fails the test and says where it comes from. Nothing is skipped.
 """
 
 from __future__ import annotations

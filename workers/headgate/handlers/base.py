@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class RemoteError(Exception):
     """What a handler raised in its process: the exception's type and text, as one line."""
 
 
-class Handler:
+class Handler(ABC):
     """Handles events in each of `concurrency` slots: one at a time, or a batch where the branch wants batches.
 
     `paused_until` (monotonic seconds) is when the next event may be begun: what it hands events to asked for a pause.
@@ -31,19 +32,19 @@ class Handler:
 
     paused_until: float = 0.0
 
-    async def start(self) -> None:
+    async def start(self) -> None:  # noqa: B027 - most handlers have nothing to do here
         """Makes ready, before the first event is read; may wait for what events are handed to."""
 
+    @abstractmethod
     def __call__(self, slot: int, event: Event) -> Awaitable[Any]:
         """Handles an event; cancelling it stops the work, as far as the place it runs in allows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handle_batch(self, slot: int, events: Sequence[Event]) -> Awaitable[Any]:
         """Handles a batch: None when all are done, or a list of each event's result or the exception it failed with."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most handlers have nothing to do here
         """Ends what the handler keeps running: threads, processes."""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most handlers have nothing to do here
         """Ends what has to be ended on the worker's loop: connections."""
