@@ -8,6 +8,7 @@ import typer
 
 from headgate_cli.letters import (
     BranchOrJoinOption,
+    Choice,
     ErrorOption,
     IdOption,
     JoinOption,
@@ -15,10 +16,9 @@ from headgate_cli.letters import (
     OlderOption,
     TypeOption,
     branch_or_join,
-    check_letters_of,
-    chosen,
+    letters_of,
 )
-from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import PipelineName, RedisUrl, run_async
 
 if TYPE_CHECKING:
     from headgate.streams import LetterFilter, PipelineKeys, Server
@@ -49,19 +49,10 @@ def dead_letters_command(
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     where = branch_or_join(branch, join=join)
 
+    choice = Choice(error, event_type, event_id, older, newer)
+
     async def run() -> None:
-        async with connect(redis_url) as server:
-            keys = await find(server, pipeline)
-            await check_letters_of(server, keys, where)
-            wanted = await chosen(
-                server,
-                keys,
-                error=error,
-                event_type=event_type,
-                event_id=event_id,
-                older=older,
-                newer=newer,
-            )
+        async with letters_of(redis_url, pipeline, where, choice) as (server, keys, wanted):
             print_all = _print_joins if join else _print_letters
             await print_all(server, keys, where, limit, wanted)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headgate_cli.exits import CommandError, Exit
-from headgate_cli.target import check_branch
+from headgate_cli.target import check_branch, connect, find
 from headgate_cli.times import moment_ms
 
 if TYPE_CHECKING:
@@ -34,21 +36,43 @@ JoinOption = Annotated[
 _EVERY_SECONDS = 0.5
 
 
-async def chosen(
-    server: Server, keys: PipelineKeys, *, error: str, event_type: str, event_id: str, older: str, newer: str
-) -> LetterFilter:
-    """The filter that the options make; raises CommandError for a time that is none."""
-    from headgate.streams import LetterFilter  # noqa: PLC0415
-    from headgate.streams.replay import server_ms  # noqa: PLC0415
+@dataclass(frozen=True)
+class Choice:
+    """The options that say which dead letters, as they were given; empty ones choose all."""
 
-    now_ms = await server_ms(server, keys) if older or newer else 0
-    return LetterFilter(
-        error=error,
-        type=event_type,
-        id=event_id,
-        from_ms=moment_ms("--newer", newer, now_ms) if newer else None,
-        until_ms=moment_ms("--older", older, now_ms) if older else None,
-    )
+    error: str
+    event_type: str
+    event_id: str
+    older: str
+    newer: str
+
+    async def as_filter(self, server: Server, keys: PipelineKeys) -> LetterFilter:
+        """The filter that they make, by the server's clock; raises CommandError for a time that is none."""
+        from headgate.streams import LetterFilter  # noqa: PLC0415
+        from headgate.streams.replay import server_ms  # noqa: PLC0415
+
+        now_ms = await server_ms(server, keys) if self.older or self.newer else 0
+        return LetterFilter(
+            error=self.error,
+            type=self.event_type,
+            id=self.event_id,
+            from_ms=moment_ms("--newer", self.newer, now_ms) if self.newer else None,
+            until_ms=moment_ms("--older", self.older, now_ms) if self.older else None,
+        )
+
+
+@asynccontextmanager
+async def letters_of(
+    redis_url: str, pipeline: str, where: str, choice: Choice
+) -> AsyncIterator[tuple[Server, PipelineKeys, LetterFilter]]:
+    """What listing, giving again and removing begin with: the server, the pipeline's keys, and which letters.
+
+    Raises CommandError when there is no such branch, NotProvisionedError when there is no such pipeline.
+    """
+    async with connect(redis_url) as server:
+        keys = await find(server, pipeline)
+        await _check(server, keys, where)
+        yield server, keys, await choice.as_filter(server, keys)
 
 
 def branch_or_join(branch: str, *, join: bool) -> str:
@@ -60,7 +84,7 @@ def branch_or_join(branch: str, *, join: bool) -> str:
     return JOIN if join else branch
 
 
-async def check_letters_of(server: Server, keys: PipelineKeys, branch: str) -> None:
+async def _check(server: Server, keys: PipelineKeys, branch: str) -> None:
     """Raises CommandError when the pipeline has no such branch and never left dead letters of one."""
     from headgate.streams.deadletters import JOIN  # noqa: PLC0415
 

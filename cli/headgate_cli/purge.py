@@ -10,6 +10,7 @@ import typer
 from headgate_cli.exits import CommandError
 from headgate_cli.letters import (
     BranchOrJoinOption,
+    Choice,
     ErrorOption,
     IdOption,
     JoinOption,
@@ -17,12 +18,11 @@ from headgate_cli.letters import (
     OlderOption,
     TypeOption,
     branch_or_join,
-    check_letters_of,
-    chosen,
     count,
     follow,
+    letters_of,
 )
-from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import PipelineName, RedisUrl, run_async
 
 
 def purge_command(
@@ -50,21 +50,12 @@ def purge_command(
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     where = branch_or_join(branch, join=join)
 
+    choice = Choice(error, event_type, event_id, older, newer)
+
     async def run() -> None:
         from headgate.streams import purge  # noqa: PLC0415
 
-        async with connect(redis_url) as server:
-            keys = await find(server, pipeline)
-            await check_letters_of(server, keys, where)
-            wanted = await chosen(
-                server,
-                keys,
-                error=error,
-                event_type=event_type,
-                event_id=event_id,
-                older=older,
-                newer=newer,
-            )
+        async with letters_of(redis_url, pipeline, where, choice) as (server, keys, wanted):
             if dry_run or not yes:
                 found = await count(server, keys, where, wanted)
                 if dry_run:

@@ -7,17 +7,17 @@ from typing import Annotated
 import typer
 
 from headgate_cli.letters import (
+    Choice,
     ErrorOption,
     IdOption,
     NewerOption,
     OlderOption,
     TypeOption,
-    check_letters_of,
-    chosen,
     count,
     follow,
+    letters_of,
 )
-from headgate_cli.target import BranchOption, PipelineName, RedisUrl, connect, find, run_async
+from headgate_cli.target import BranchOption, PipelineName, RedisUrl, run_async
 
 
 def redrive_command(
@@ -44,22 +44,12 @@ def redrive_command(
       headgate redrive --redis-url redis://localhost -p videos -b transcode --dry-run
       headgate redrive -p shop/orders -b invoice --error TimeoutError --newer 2h --rate 50
     """  # noqa: D301 - \b is what keeps the lines of an example apart
+    choice = Choice(error, event_type, event_id, older, newer)
 
     async def run() -> None:
         from headgate.streams import redrive  # noqa: PLC0415
 
-        async with connect(redis_url) as server:
-            keys = await find(server, pipeline)
-            await check_letters_of(server, keys, branch)
-            wanted = await chosen(
-                server,
-                keys,
-                error=error,
-                event_type=event_type,
-                event_id=event_id,
-                older=older,
-                newer=newer,
-            )
+        async with letters_of(redis_url, pipeline, branch, choice) as (server, keys, wanted):
             if dry_run:
                 found = await count(server, keys, branch, wanted)
                 typer.echo(f"{found:,} dead letters would be given again")
