@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from headgate.streams import Server
+    from streams.targets import Target
 
 SCRIPTS = Path(__file__).parents[2] / "workers" / "headgate" / "streams" / "scripts"
 
@@ -77,6 +78,25 @@ async def server(server_url: str) -> AsyncIterator[Server]:
     connected = Server.connect(server_url)
     yield connected
     await connected.aclose()
+
+
+@pytest.fixture
+async def valkey(valkey_url: str) -> AsyncIterator[Server]:
+    """A connected `Server` on an empty Valkey, for what no kind of server changes."""
+    from headgate.streams import Server  # noqa: PLC0415 - as above
+
+    connected = Server.connect(valkey_url)
+    yield connected
+    await connected.aclose()
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[Target]:
+    """A service on loopback that answers pushes as it is told."""
+    from streams.targets import serving  # noqa: PLC0415 - as above
+
+    async with serving() as made:
+        yield made
 
 
 def _empty(url: str) -> str:

@@ -24,29 +24,15 @@ from headgate.contract import (
 )
 from headgate.event import NewEvent
 from headgate.join import read_records
-from headgate.streams import Server
 from streams.desk import desk
 from streams.pushing import errors, new_key, pushed, pushes, some
 from streams.targets import Target, serving
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from headgate.streams import Server
 
 NODE_TARGET = Path(__file__).parents[1] / "data" / "targets" / "target.mjs"
-
-
-@pytest.fixture
-async def valkey(valkey_url: str) -> AsyncIterator[Server]:
-    server = Server.connect(valkey_url)
-    yield server
-    await server.aclose()
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Target]:
-    async with serving() as made:
-        yield made
 
 
 async def test_events_are_pushed_signed_once_each_and_the_answers_are_their_results(

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
-import pytest
 from aiohttp import web
 
 from headgate.contract import (
@@ -27,21 +26,7 @@ from streams.targets import Target, serving
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-@pytest.fixture
-async def valkey(valkey_url: str) -> AsyncIterator[Server]:
-    server = Server.connect(valkey_url)
-    yield server
-    await server.aclose()
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Target]:
-    async with serving() as made:
-        yield made
 
 
 async def test_410_closes_the_branch_and_headgate_open_reopens_it_with_nothing_lost(
