@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import urllib.request
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from headgate.contract import BranchContract
 from headgate.event import Event
-from headgate.handlers import Handler
+from headgate.handlers.python import LoopHandler
 from headgate.streams.outcome import Delivery, Kind, Outcome
 from headgate.worker.endpoints import serve
 from headgate.worker.metrics import WorkerMetrics
@@ -34,7 +35,7 @@ def outcome(kind: Kind, busy_us: int = 0, age_seconds: float = 0) -> Outcome:
 
 @pytest.fixture
 def metrics() -> WorkerMetrics:
-    handler = Handler()
+    handler = LoopHandler(asyncio.sleep)
     handler.paused_until = time.monotonic() + 100
     handler.state = "open"  # type: ignore[attr-defined] # as an http handler has
     made = WorkerMetrics(CONTRACT, lambda: 7, handler)
