@@ -27,6 +27,7 @@ BranchName = Annotated[str, Field(min_length=1, max_length=32, pattern=LABEL_PAT
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=86400)]
+CronText = Annotated[str, Field(min_length=9, max_length=128)]
 SecretKey = Annotated[str, Field(min_length=1, max_length=253, pattern="^[-._a-zA-Z0-9]+$")]
 
 

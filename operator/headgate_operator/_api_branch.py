@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from headgate.contract import Ordering
-from headgate_operator._api_base import BranchName, Model, Rule, TimeoutSeconds
+from headgate_operator._api_backpressure import BackpressureSpec  # noqa: TC001 - likewise
+from headgate_operator._api_base import BranchName, CronText, Model, Rule, TimeoutSeconds
 from headgate_operator._api_handler import HandlerSpec  # noqa: TC001 - pydantic reads the annotations
 from headgate_operator._api_pod import PodSpec
 
@@ -92,6 +94,37 @@ class RateLimitSpec(Model):
     )
 
 
+class ScaleEngine(enum.StrEnum):
+    """Who decides how many workers a branch has."""
+
+    PILOT = "Pilot"
+    KEDA = "Keda"
+    HPA = "Hpa"
+    NONE = "None"
+
+
+class ScheduleSpec(Model):
+    """Hours in which a branch has at least so many workers, whatever its backlog."""
+
+    merge_key: ClassVar[str] = "name"
+
+    name: BranchName = Field(
+        description="Name of the entry, unique in the schedule.", examples=["office-hours"]
+    )
+    start: CronText = Field(
+        description="When it begins, as cron: minute, hour, day of the month, month, day of the week.",
+        examples=["0 8 * * 1-5"],
+    )
+    end: CronText = Field(description="When it ends, as cron.", examples=["0 18 * * 1-5"])
+    timezone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default="UTC", description="Time zone of both, by its IANA name.", examples=["Europe/Berlin"]
+    )
+    min: Annotated[int, Field(ge=1, le=1000)] = Field(
+        description="Fewest workers meanwhile, up to scale.max; of entries in force together the largest counts.",
+        examples=[3],
+    )
+
+
 class ScaleSpec(Model):
     """How many workers a branch has. Set min and max equal for a fixed number."""
 
@@ -99,6 +132,13 @@ class ScaleSpec(Model):
         Rule("self.min <= self.max", "must not be greater than max", "lower min or raise max", "min"),
     )
 
+    engine: ScaleEngine = Field(
+        default=ScaleEngine.PILOT,
+        description="Who scales: Pilot: the operator itself, every second. Keda: KEDA, by a ScaledObject that asks the"
+        " operator. Hpa: a HorizontalPodAutoscaler on the operator's metric. None: nobody. A local run"
+        " always uses Pilot.",
+        examples=["Keda"],
+    )
     min: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0,
         description="Fewest workers; 0 lets the branch stop while nothing is unsettled.",
@@ -118,6 +158,21 @@ class ScaleSpec(Model):
         default=60,
         description="Seconds for which fewer workers must have sufficed before some are stopped.",
         examples=[300],
+    )
+    max_age_seconds: TimeoutSeconds | None = Field(
+        default=None,
+        description="Seconds that no event should wait for longer: more workers than drainWithinSeconds takes, where it"
+        " needs them. Without it only drainWithinSeconds counts.",
+        examples=[20],
+    )
+    max_step: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Most workers that are added at once, with a worker's start-up between two steps; without it"
+        " straight to what is needed.",
+        examples=[10],
+    )
+    schedule: tuple[ScheduleSpec, ...] = Field(
+        default=(), max_length=8, description="Hours with a higher minimum, by name."
     )
 
 
@@ -170,6 +225,14 @@ class BranchSpec(Model):
         " maxSeconds, give or take a tenth.",
     )
     scale: ScaleSpec = Field(default=ScaleSpec(), description="How many workers the branch has.")
+    backpressure: BackpressureSpec | None = Field(
+        default=None, description="Backpressure of this branch in place of spec.backpressure."
+    )
+    paused: bool = Field(
+        default=False,
+        description="Whether the branch stops taking events; they wait for it, and no worker runs.",
+        examples=[True],
+    )
     pod: PodSpec = Field(
         default=PodSpec(), description="Settings of the workers' pods; a local run uses none of them."
     )

@@ -251,3 +251,25 @@ class PodSpec(Model):
         description="Secrets with credentials for the image's registry, by name.",
         examples=[[{"name": "registry"}]],
     )
+    service_account_name: ObjectName | None = Field(
+        default=None,
+        description="ServiceAccount of the workers, in the pipeline's namespace; without it one of the pipeline's own,"
+        " with no rights.",
+        examples=["media-reader"],
+    )
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] | None = Field(
+        default=None,
+        description="More labels of the workers' pods; those of headgate.dev and app.kubernetes.io are the operator's.",
+        examples=[{"team": "video"}],
+    )
+    annotations: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)] | None = (
+        Field(
+            default=None, description="More annotations of the workers' pods.", examples=[{"team": "video"}]
+        )
+    )
+    overlay: dict[str, Any] | None = Field(
+        default=None,
+        description="Members of the Kubernetes pod spec that have no field here, merged into the workers' pods;"
+        " those that give a pod rights on its node are refused.",
+        examples=[{"priorityClassName": "batch"}],
+    )

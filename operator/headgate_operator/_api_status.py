@@ -33,7 +33,7 @@ class Condition(Model):
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description="Ready, SpecValid, RedisReachable, WorkersAvailable, ScalingActive, BackpressureActive,"
-        " BranchClosed, EventsTrimmed, DeadLettersPresent, Reconciling or Stalled.",
+        " BranchClosed, EventsTrimmed, DeadLettersPresent, OutputMissing, Paused, Reconciling or Stalled.",
         examples=["Ready"],
     )
     status: ConditionStatus = Field(description="Whether the condition holds.", examples=["True"])
@@ -89,6 +89,11 @@ class BranchStatus(Model):
         " absent while unknown.",
         examples=[0],
     )
+    reason: Annotated[str, Field(max_length=512)] = Field(
+        default="",
+        description="Why it has so many workers: the last decision in a sentence.",
+        examples=["backlog 1200 within 30 s at 5.2 events/s a worker"],
+    )
     gate: GateState = Field(
         default=GateState.OPEN,
         description="Open: every lane flows. Delayed: some lanes wait. Closed: the branch takes nothing, as its"
@@ -122,6 +127,30 @@ class FanoutPipelineStatus(Model):
         default=None,
         description="Sum of the branches' backlogs, in events; absent while one is unknown.",
         examples=[1500],
+    )
+    branches_ready: Annotated[str, Field(max_length=16)] = Field(
+        default="",
+        description="Branches that have the workers they need, of all.",
+        examples=["3/3"],
+    )
+    workers: Count | None = Field(
+        default=None, description="Workers of all branches that take events.", examples=[7]
+    )
+    oldest_seconds: Count | None = Field(
+        default=None,
+        description="Seconds since the oldest event was published that a branch has not settled; absent while"
+        " unknown.",
+        examples=[12],
+    )
+    dead_letters: Count | None = Field(
+        default=None, description="Dead letters of all branches; absent while unknown.", examples=[0]
+    )
+    plan: tuple[Annotated[str, Field(max_length=512)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="What would be changed, while annotation headgate.dev/dry-run is true.",
+        examples=[["Deployment video-transcode: spec.template: image videos:1 -> videos:2"]],
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     branches: tuple[BranchStatus, ...] = Field(
         default=(), max_length=16, description="Figures of each branch, by name."

@@ -6,11 +6,11 @@ Everything a manifest can say is a field here, and every field works. Durations 
 from __future__ import annotations
 
 import enum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from headgate.event import Lane
+from headgate_operator._api_backpressure import BackpressureSpec, DelayableLane, LevelSpec, SharesSpec
 from headgate_operator._api_base import (
     API_VERSION,
     GROUP,
@@ -22,7 +22,6 @@ from headgate_operator._api_base import (
     ObjectName,
     Rule,
     SecretKey,
-    TimeoutSeconds,
 )
 from headgate_operator._api_branch import (
     BatchSpec,
@@ -30,7 +29,9 @@ from headgate_operator._api_branch import (
     RateLimitSpec,
     RetryRuleSpec,
     RetrySpec,
+    ScaleEngine,
     ScaleSpec,
+    ScheduleSpec,
 )
 from headgate_operator._api_handler import (
     URL_PATTERN,
@@ -42,6 +43,7 @@ from headgate_operator._api_handler import (
     SigningSecretRef,
 )
 from headgate_operator._api_join import JoinSpec, OutputSpec
+from headgate_operator._api_network import EgressSpec, NetworkPolicySpec
 from headgate_operator._api_pod import (
     EnvFromSource,
     EnvVar,
@@ -79,6 +81,7 @@ __all__ = [
     "DelayableLane",
     "DurabilityMode",
     "DurabilitySpec",
+    "EgressSpec",
     "EnvFromSource",
     "EnvVar",
     "FanoutPipeline",
@@ -90,6 +93,8 @@ __all__ = [
     "JoinSpec",
     "LevelSpec",
     "Model",
+    "NetworkPolicySpec",
+    "OnRemove",
     "OutputSpec",
     "PodSpec",
     "PythonHandler",
@@ -100,8 +105,11 @@ __all__ = [
     "RetryRuleSpec",
     "RetrySpec",
     "Rule",
+    "ScaleEngine",
     "ScaleSpec",
+    "ScheduleSpec",
     "SecretKeyRef",
+    "SharesSpec",
     "SigningSecretRef",
     "SourceSpec",
     "Toleration",
@@ -110,16 +118,11 @@ __all__ = [
 ]
 
 
-class DelayableLane(enum.StrEnum):
-    """A lane that backpressure may delay; High always flows."""
+class OnRemove(enum.StrEnum):
+    """What becomes of a branch that is taken out of a manifest."""
 
-    LOW = "Low"
-    NORMAL = "Normal"
-
-    @property
-    def lane(self) -> Lane:
-        """The lane as the data plane knows it."""
-        return Lane(self.value.lower())
+    DRAIN = "Drain"
+    DELETE = "Delete"
 
 
 class SecretKeyRef(Model):
@@ -139,75 +142,6 @@ class RedisSpec(Model):
     secret_ref: SecretKeyRef = Field(
         description="Secret that holds the server's URL, such as redis://user:password@host:6379/0; rediss:// by"
         " TLS, redis+sentinel:// and redis+cluster:// by some of their nodes."
-    )
-
-
-class LevelSpec(Model):
-    """A level of backpressure; each branch enters and leaves it by its own backlog."""
-
-    merge_key: ClassVar[str] = "name"
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.releaseLag < self.lag",
-            "must be less than lag",
-            "lower releaseLag, for example to half of lag",
-            "releaseLag",
-        ),
-    )
-
-    name: Annotated[
-        str, Field(min_length=1, max_length=32, pattern="^[A-Za-z]([-A-Za-z0-9]*[A-Za-z0-9])?$")
-    ] = Field(
-        description="Name of the level, unique in the pipeline; shown in status.level.", examples=["Delay"]
-    )
-    lag: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
-        description="A branch enters the level when this many events are unsettled in the lanes that flow,"
-        " unless the lanes that the level does not delay are fine (see releaseLag).",
-        examples=[10000],
-    )
-    age_seconds: TimeoutSeconds | None = Field(
-        default=None,
-        description="A branch also enters the level when the oldest unsettled event in the lanes that flow is"
-        " this many seconds old; without it only lag counts.",
-        examples=[60],
-    )
-    release_lag: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
-        description="A branch leaves the level when the lanes that it does not delay are fine: fewer"
-        " unsettled events than this, and none older than half of ageSeconds."
-        " 0 counts as 1. Less than lag, so that gates do not flutter.",
-        examples=[5000],
-    )
-    delay: tuple[DelayableLane, ...] = Field(
-        min_length=1,
-        max_length=2,
-        description="Lanes that wait while the level is in force: Low, Normal. High always flows.",
-        examples=[["Low"]],
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-    )
-
-
-class BackpressureSpec(Model):
-    """What waits when the branches fall behind."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "[1, 2, 3].all(i, i >= size(self.levels) || self.levels[i - 1].lag < self.levels[i].lag)",
-            "must be in ascending order of lag",
-            "order the levels by lag, each greater than the one before",
-            "levels",
-        ),
-    )
-
-    levels: tuple[LevelSpec, ...] = Field(
-        min_length=1,
-        max_length=4,
-        description="The levels, by name, in ascending order of lag; a branch climbs and leaves them one at a"
-        " time.",
-    )
-    max_delay_seconds: TimeoutSeconds = Field(
-        default=900,
-        description="Seconds after which a delayed event flows all the same: nothing starves for ever.",
-        examples=[300],
     )
 
 
@@ -237,7 +171,24 @@ class FanoutPipelineSpec(Model):
         description="Gathers the branches' outcomes of each event into one record; without it there is none.",
     )
     backpressure: BackpressureSpec | None = Field(
-        default=None, description="What waits when the branches fall behind; without it nothing does."
+        default=None,
+        description="What waits when the branches fall behind; without it nothing does. A branch may have its own.",
+    )
+    paused: bool = Field(
+        default=False,
+        description="Whether all branches stop taking events; what is published waits, and no worker runs.",
+        examples=[True],
+    )
+    on_remove: OnRemove = Field(
+        default=OnRemove.DRAIN,
+        description="What becomes of a branch that is taken out: Drain: it finishes what was published before, then"
+        " goes. Delete: it goes at once, and what it has not handled it never will.",
+        examples=["Delete"],
+    )
+    network_policy: NetworkPolicySpec | None = Field(
+        default=None,
+        description="What the workers' pods may reach and be reached by; without it there is no NetworkPolicy."
+        " A local run uses none of it.",
     )
 
 

@@ -62,9 +62,11 @@ def crd() -> dict[str, Any]:
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
                         _column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-                        _column("Level", "string", ".status.level"),
+                        _column("Branches", "string", ".status.branchesReady"),
+                        _column("Workers", "integer", ".status.workers"),
                         _column("Backlog", "integer", ".status.backlog"),
-                        _column("Published", "integer", ".status.published"),
+                        _column("Oldest", "integer", ".status.oldestSeconds"),
+                        _column("Dead", "integer", ".status.deadLetters"),
                         _column("Age", "date", ".metadata.creationTimestamp"),
                     ],
                 }

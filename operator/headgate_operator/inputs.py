@@ -23,7 +23,7 @@ def levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
             name=level.name,
             lag=level.lag,
             release_lag=level.release_lag,
-            delay=frozenset(lane.lane for lane in level.delay),
+            delay=frozenset(lane.lane for lane in level.delay or ()),
             age_seconds=level.age_seconds,
         )
         for level in (spec.levels if spec is not None else ())

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from headgate.event import Lane
     from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
+    from headgate_operator.autoscale import Decision
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Workers
 
@@ -31,6 +32,10 @@ class BranchReading:
     delayed: frozenset[Lane]
     """Lanes its gate holds back."""
     settled_per_second: float
+    arrival_per_second: float = 0.0
+    """Events published a second, as the branch sees them."""
+    decision: Decision | None = None
+    """Why it has so many workers; None before the pilot has decided anything."""
     closed: Closed | None = None
     """Why it takes nothing; None when it is open."""
 
