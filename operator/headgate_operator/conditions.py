@@ -5,18 +5,15 @@ Reasons are for programs, messages for people: they say what to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from headgate_operator.api import Condition, ConditionStatus, FanoutPipelineStatus
+from headgate_operator.api import ConditionStatus, ScaleEngine
+from headgate_operator.scene import Verdict, as_it_was, unmeasured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from headgate_operator.problem import Problem
-    from headgate_operator.readings import BranchReading, PipelineReading
-    from headgate_operator.reconcile import Findings
+    from headgate_operator.scene import Scene
 
 STARTING_SECONDS = 60.0
 """A branch may be without a ready worker for this long before the pipeline stops being Ready."""
@@ -24,34 +21,13 @@ STARTING_SECONDS = 60.0
 TRIMMED_SECONDS = 3600.0
 """EventsTrimmed holds for this long, and is told again if it then still goes on."""
 
+_ENGINES = {
+    ScaleEngine.KEDA: "KEDA",
+    ScaleEngine.HPA: "a HorizontalPodAutoscaler",
+    ScaleEngine.NONE: "nobody",
+}
+
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
-
-
-class Verdict(NamedTuple):
-    """A condition without its times."""
-
-    status: ConditionStatus
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that a status is made from. `reading` is None until the pilot has looked, or when it looks no more."""
-
-    findings: Findings
-    reading: PipelineReading | None
-    before: FanoutPipelineStatus
-    now: datetime
-
-    def held(self, condition: str) -> Condition | None:
-        """A condition as it was."""
-        return next((known for known in self.before.conditions if known.type == condition), None)
-
-    @property
-    def branches(self) -> Sequence[BranchReading]:
-        """The branches' readings; none before the first."""
-        return tuple(self.reading.branches.values()) if self.reading is not None else ()
 
 
 def verdicts(scene: Scene) -> dict[str, Verdict]:
@@ -65,6 +41,8 @@ def verdicts(scene: Scene) -> dict[str, Verdict]:
         "BranchClosed": _branch_closed(scene),
         "EventsTrimmed": _events_trimmed(scene),
         "DeadLettersPresent": _dead_letters_present(scene),
+        "OutputMissing": _output_missing(scene),
+        "Paused": _paused(scene),
     }
     ready = _ready(scene, found)
     reconciling, stalled = _progress(scene, ready)
@@ -122,9 +100,59 @@ def _scaling_active(scene: Scene) -> Verdict:
         )
     if scene.reading.error:
         return Verdict(_FALSE, "ScalingFailed", scene.reading.error)
-    closed = [branch.name for branch in scene.branches if branch.closed is not None]
-    but = f", but for {', '.join(closed)}: closed, and held at scale.min" if closed else ""
-    return Verdict(_TRUE, "BacklogMeasured", f"replicas follow the backlog{but}")
+    return Verdict(_TRUE, "BacklogMeasured", f"replicas follow the backlog{_exceptions(scene)}")
+
+
+def _exceptions(scene: Scene) -> str:
+    """The branches whose replicas do not follow the backlog, and why."""
+    told = []
+    if closed := [branch.name for branch in scene.branches if branch.closed is not None]:
+        told.append(f"{', '.join(closed)}: closed, and held at scale.min")
+    pipeline = scene.findings.pipeline
+    if pipeline is not None:
+        told += [
+            f"{branch.name}: paused"
+            for branch in pipeline.spec.branches
+            if pipeline.spec.paused or branch.paused
+        ]
+        told += [
+            f"{branch.name}: scaled by {_ENGINES[branch.scale.engine]}"
+            for branch in pipeline.spec.branches
+            if branch.scale.engine in _ENGINES
+        ]
+    return f", but for {'; '.join(told)}" if told else ""
+
+
+def _paused(scene: Scene) -> Verdict:
+    pipeline = scene.findings.pipeline
+    if pipeline is None:
+        return as_it_was(scene, "Paused", "the spec cannot be read")
+    if pipeline.spec.paused:
+        return Verdict(
+            _TRUE,
+            "PipelinePaused",
+            "spec.paused is set: events wait and no branch has workers; unset it to go on",
+        )
+    paused = [branch.name for branch in pipeline.spec.branches if branch.paused]
+    if paused:
+        return Verdict(
+            _TRUE,
+            "BranchPaused",
+            f"spec.branches[].paused is set for {', '.join(paused)}: events wait for them; unset it to go on",
+        )
+    return Verdict(_FALSE, "NotPaused", "nothing is paused")
+
+
+def _output_missing(scene: Scene) -> Verdict:
+    pipeline = scene.findings.pipeline
+    if pipeline is None:
+        return as_it_was(scene, "OutputMissing", "the spec cannot be read")
+    if scene.output is not None:
+        return Verdict(_TRUE, scene.output.reason, scene.output.message)
+    join = pipeline.spec.join
+    if join is None or join.output is None:
+        return Verdict(_FALSE, "NotConfigured", "spec.join.output is not set")
+    return Verdict(_FALSE, "Found", f"records go to pipeline {join.output.pipeline}")
 
 
 def _backpressure_active(scene: Scene) -> Verdict:
@@ -147,8 +175,8 @@ def _backpressure_active(scene: Scene) -> Verdict:
 
 
 def _branch_closed(scene: Scene) -> Verdict:
-    if (unmeasured := _unmeasured(scene, "BranchClosed", "gates have not been looked at yet")) is not None:
-        return unmeasured
+    if (unknown := unmeasured(scene, "BranchClosed", "gates have not been looked at yet")) is not None:
+        return unknown
     closed = [(branch.name, branch.closed) for branch in scene.branches if branch.closed is not None]
     if not closed or scene.reading is None:
         return Verdict(_FALSE, "Open", "every branch takes events")
@@ -163,9 +191,9 @@ def _branch_closed(scene: Scene) -> Verdict:
 
 def _events_trimmed(scene: Scene) -> Verdict:
     if (
-        unmeasured := _unmeasured(scene, "EventsTrimmed", "trimmed events have not been counted yet")
+        unknown := unmeasured(scene, "EventsTrimmed", "trimmed events have not been counted yet")
     ) is not None:
-        return unmeasured
+        return unknown
     before = {branch.name: branch.unread_trimmed or 0 for branch in scene.before.branches}
     counts = {
         branch.name: branch.measurement.unread_trimmed
@@ -188,21 +216,11 @@ def _events_trimmed(scene: Scene) -> Verdict:
     return Verdict(_FALSE, "None", "nothing was trimmed of late that a branch had not settled")
 
 
-def _unmeasured(scene: Scene, name: str, message: str) -> Verdict | None:
-    """The verdict while nothing is measured: what it was, as an outage says nothing; None when there is a reading."""
-    if scene.reading is not None and scene.reading.measurement is not None:
-        return None
-    held = scene.held(name)
-    if held is not None and held.status != _UNKNOWN:
-        return Verdict(held.status, held.reason, held.message)
-    return Verdict(_UNKNOWN, "NotMeasured", message)
-
-
 def _dead_letters_present(scene: Scene) -> Verdict:
     if (
-        unmeasured := _unmeasured(scene, "DeadLettersPresent", "dead letters have not been counted yet")
+        unknown := unmeasured(scene, "DeadLettersPresent", "dead letters have not been counted yet")
     ) is not None:
-        return unmeasured
+        return unknown
     measured = ((branch.name, branch.measurement) for branch in scene.branches)
     counts = {
         name: found.dead_letters for name, found in measured if found is not None and found.dead_letters

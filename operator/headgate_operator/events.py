@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import enum
-import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
-from headgate_operator.api import API_VERSION, KIND, ConditionStatus
-from headgate_operator.cluster import ClusterError
+from headgate_operator.api import ConditionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headgate_operator.api import FanoutPipelineStatus
-    from headgate_operator.cluster import Cluster
-
-log = structlog.get_logger()
-
-CONTROLLER = "headgate.dev/operator"
-_LONGEST_NOTE = 1024  # the API server's limit
 
 
 class Severity(enum.StrEnum):
@@ -58,6 +47,8 @@ _ON_TRUE = {
     "BranchClosed": (Severity.WARNING, "BranchClosed"),
     "EventsTrimmed": (Severity.WARNING, "EventsTrimmed"),
     "DeadLettersPresent": (Severity.WARNING, "DeadLettersPresent"),
+    "OutputMissing": (Severity.WARNING, "OutputMissing"),
+    "Paused": (Severity.NORMAL, "Paused"),
     "Stalled": (Severity.WARNING, "Stalled"),
 }
 _ON_FALSE = {
@@ -66,6 +57,8 @@ _ON_FALSE = {
     "BackpressureActive": (Severity.NORMAL, "BackpressureReleased"),
     "BranchClosed": (Severity.NORMAL, "BranchOpened"),
     "DeadLettersPresent": (Severity.NORMAL, "DeadLettersCleared"),
+    "OutputMissing": (Severity.NORMAL, "OutputFound"),
+    "Paused": (Severity.NORMAL, "Resumed"),
 }
 _GOOD_AT_FIRST = {"RedisReachable": ConditionStatus.TRUE, "Ready": ConditionStatus.FALSE}
 """What needs no event when a condition is found so for the first time; False for all others."""
@@ -106,47 +99,7 @@ def _scalings(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> list
         if was != branch.desired_replicas:
             reason = "ScaledUp" if branch.desired_replicas > was else "ScaledDown"
             backlog = "unknown" if branch.backlog is None else branch.backlog
-            note = f"branch {branch.name}: {was} -> {branch.desired_replicas} workers, backlog {backlog}"
+            why = branch.reason or f"backlog {backlog}"
+            note = f"branch {branch.name}: {was} -> {branch.desired_replicas} workers: {why}"
             notices.append(Notice(Severity.NORMAL, reason, note, "Scale"))
     return notices
-
-
-class Recorder:
-    """Writes events. `instance` names this process. An event that cannot be written is logged, never an error."""
-
-    def __init__(self, cluster: Cluster, instance: str) -> None:
-        self._cluster = cluster
-        self._instance = instance[:128]
-
-    async def record(self, subject: Subject, notice: Notice) -> None:
-        """Writes one event about a pipeline."""
-        log.info(
-            "event", pipeline=f"{subject.namespace}/{subject.name}", reason=notice.reason, note=notice.note
-        )
-        try:
-            await self._cluster.create(
-                {
-                    "apiVersion": "events.k8s.io/v1",
-                    "kind": "Event",
-                    "metadata": {
-                        "namespace": subject.namespace,
-                        "name": f"{subject.name}.{uuid.uuid4().hex[:16]}",
-                    },
-                    "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-                    "type": notice.severity.value,
-                    "reason": notice.reason,
-                    "note": notice.note[:_LONGEST_NOTE],
-                    "action": notice.action,
-                    "reportingController": CONTROLLER,
-                    "reportingInstance": self._instance,
-                    "regarding": {
-                        "apiVersion": API_VERSION,
-                        "kind": KIND,
-                        "namespace": subject.namespace,
-                        "name": subject.name,
-                        "uid": subject.uid,
-                    },
-                }
-            )
-        except ClusterError as error:
-            log.warning("event not written", reason=notice.reason, error=str(error))

@@ -10,31 +10,28 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from headgate_operator import topology
-from headgate_operator.api import API_VERSION, KIND, FanoutPipelineStatus
-from headgate_operator.cluster import ClusterError, NotFoundError
-from headgate_operator.conditions import Scene
-from headgate_operator.events import Notice, Severity, Subject, healing, transitions
+from headgate_operator.cluster import ClusterError
+from headgate_operator.events import Notice, Severity, Subject, healing
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.pipeline import ManifestError, load_pipeline
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
-from headgate_operator.status import compose, loaded, merge_patch, significant
+from headgate_operator.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headgate.streams import Server
     from headgate_operator.cluster import Cluster
-    from headgate_operator.events import Recorder
     from headgate_operator.pilot import Pilot
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
+    from headgate_operator.recorder import Recorder
     from headgate_operator.servers import Servers
     from headgate_operator.substrates.kubernetes import KubernetesSubstrate
 
@@ -44,8 +41,6 @@ RESYNC_SECONDS = 300.0
 """An unchanged pipeline is looked over this often."""
 LONGEST_BACKOFF_SECONDS = 10.0
 LOOK_SECONDS = 1.0
-FIGURES_SECONDS = 2.0
-"""Status is written at most this often for the sake of figures alone."""
 REMOVE_ATTEMPTS = 3
 
 Key = tuple[str, str]
@@ -58,9 +53,7 @@ class _Room:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     findings: Findings | None = None
-    status: FanoutPipelineStatus | None = None
     generation: int = -1
-    written: float = float("-inf")
     removed_uid: str = ""
 
 
@@ -81,6 +74,7 @@ class Keeper:
         self._servers = servers
         self._pilot = pilot
         self._recorder = recorder
+        self._reporter = Reporter(cluster, recorder)
         self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
 
     async def keep(self, manifest: Mapping[str, Any]) -> None:
@@ -142,6 +136,7 @@ class Keeper:
         key, metadata = _key(manifest), manifest["metadata"]
         if event == "DELETED":
             self._rooms.pop(key, None)
+            self._reporter.forget(*key)
             return
         room = self._rooms[key]
         if metadata.get("generation", 0) != room.generation:
@@ -173,27 +168,34 @@ class Keeper:
             await self._recorder.record(Subject(*key, manifest["metadata"]["uid"]), healing(healed))
 
     async def _report(self, room: _Room, manifest: Mapping[str, Any]) -> None:
-        """Writes the status if it is not what was last written, and events about what changed."""
-        if room.findings is None:
-            return
-        key, uid = _key(manifest), manifest["metadata"]["uid"]
-        before = room.status if room.status is not None else loaded(manifest.get("status"))
-        reading = self._reading(key, uid)
-        if reading is None and room.findings.clean and before.observed_generation == room.findings.generation:
-            return  # the pilot of a new leader has not looked yet: what the last one saw still stands
-        after = compose(Scene(room.findings, reading, before, datetime.now(UTC)))
-        if after == before:
-            room.status = after
-            return
-        if not significant(before, after) and time.monotonic() - room.written < FIGURES_SECONDS:
-            return
-        try:
-            await self._cluster.patch(API_VERSION, KIND, *key, merge_patch(after), subresource="status")
-        except NotFoundError:
-            return
-        room.status, room.written = after, time.monotonic()
-        for notice in transitions(before, after):
-            await self._recorder.record(Subject(*key, uid), notice)
+        """Tells what there is, once a pass has found something."""
+        if room.findings is not None:
+            reading = self._reading(_key(manifest), manifest["metadata"]["uid"])
+            output = self._output(room.findings.pipeline)
+            await self._reporter.report(manifest, room.findings, reading, output)
+
+    def _output(self, pipeline: Pipeline | None) -> Problem | None:
+        """Why the join's records get nowhere: they go to a pipeline of the same namespace and server."""
+        if pipeline is None or pipeline.spec.join is None or pipeline.spec.join.output is None:
+            return None
+        name = pipeline.spec.join.output.pipeline
+        field = f"spec.join.output.pipeline: {name!r}"
+        room = self._rooms.get((pipeline.namespace, name))
+        if room is None or room.removed_uid:
+            return Problem(
+                "OutputMissing",
+                f"{field}: no such pipeline in namespace {pipeline.namespace}: apply it; until then the records wait",
+            )
+        other = room.findings.pipeline if room.findings is not None else None
+        if other is None or not (self._is_assigned(other) and self._is_assigned(pipeline)):
+            return None
+        if self._servers.of(other) is not self._servers.of(pipeline):
+            return Problem(
+                "OutputElsewhere",
+                f"{field}: is on another Redis server: give both pipelines the same spec.redis; until then the records"
+                " wait",
+            )
+        return None
 
     def _reading(self, key: Key, uid: str) -> PipelineReading | None:
         reading = self._pilot.readings.get(key)

@@ -26,11 +26,11 @@ from prometheus_client.registry import CollectorRegistry
 from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
 from headgate_operator.cluster import Cluster, ClusterError
-from headgate_operator.events import Recorder
 from headgate_operator.keeper import Keeper
 from headgate_operator.leader import Leader, LeadershipLostError
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import Pilot
+from headgate_operator.recorder import Recorder
 from headgate_operator.servers import Servers
 from headgate_operator.serving import metrics, probe, serving
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate

@@ -38,6 +38,8 @@ class Findings:
     """Changes made to streams, groups and workers: 0 for a pass over an unchanged pipeline."""
     healed: tuple[str, ...] = ()
     """Branches whose groups had been lost, and were made again."""
+    plan: tuple[str, ...] = ()
+    """What a dry run would change, a sentence each."""
 
     @property
     def clean(self) -> bool:

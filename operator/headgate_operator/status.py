@@ -15,8 +15,11 @@ from headgate_operator.api import BranchStatus, Condition, FanoutPipelineStatus
 from headgate_operator.conditions import verdicts
 
 if TYPE_CHECKING:
-    from headgate_operator.conditions import Scene, Verdict
     from headgate_operator.readings import BranchReading
+    from headgate_operator.scene import Scene, Verdict
+
+
+_UNKNOWABLE = ("published", "backlog", "workers", "oldestSeconds", "deadLetters")
 
 
 def compose(scene: Scene) -> FanoutPipelineStatus:
@@ -24,14 +27,29 @@ def compose(scene: Scene) -> FanoutPipelineStatus:
     measurement = scene.reading.measurement if scene.reading is not None else None
     backlogs = [branch.backlog for branch in scene.branches]
     known = [backlog for backlog in backlogs if backlog is not None]
+    measured = [branch.measurement for branch in scene.branches if branch.measurement is not None]
+    all_measured = bool(measured) and len(measured) == len(scene.branches)
     return FanoutPipelineStatus(
         observed_generation=scene.findings.generation,
         conditions=tuple(_condition(scene, name, verdict) for name, verdict in verdicts(scene).items()),
         level=scene.reading.level if scene.reading is not None else "",
         published=measurement.published if measurement is not None else None,
         backlog=sum(known) if backlogs and len(known) == len(backlogs) else None,
+        branches_ready=_branches_ready(scene),
+        workers=sum(branch.workers.ready for branch in scene.branches) if scene.branches else None,
+        oldest_seconds=max(found.age_ms for found in measured) // 1000 if all_measured else None,
+        dead_letters=sum(found.dead_letters for found in measured) if all_measured else None,
+        plan=tuple(line[:512] for line in scene.findings.plan[:64]),
         branches=tuple(_branch(branch) for branch in scene.branches),
     )
+
+
+def _branches_ready(scene: Scene) -> str:
+    """Branches that have the workers they need, of all: as `kubectl get` shows it."""
+    if not scene.branches:
+        return ""
+    served = sum(1 for branch in scene.branches if branch.workers.ready or not branch.workers.desired)
+    return f"{served}/{len(scene.branches)}"
 
 
 def _branch(branch: BranchReading) -> BranchStatus:
@@ -45,6 +63,7 @@ def _branch(branch: BranchReading) -> BranchStatus:
         dead_letters=None if branch.measurement is None else branch.measurement.dead_letters,
         unread_trimmed=None if branch.measurement is None else branch.measurement.unread_trimmed,
         gate=branch.gate,
+        reason="" if branch.decision is None else branch.decision.sentence[:512],
     )
 
 
@@ -65,7 +84,7 @@ def _condition(scene: Scene, name: str, verdict: Verdict) -> Condition:
 def merge_patch(status: FanoutPipelineStatus) -> dict[str, object]:
     """The status as a JSON merge patch for the `status` subresource: what is unknown now is removed there."""
     dumped = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {"status": {"published": None, "backlog": None} | dumped}
+    return {"status": dict.fromkeys(_UNKNOWABLE) | dumped}
 
 
 def loaded(status: object) -> FanoutPipelineStatus:

@@ -11,9 +11,9 @@ import yaml
 
 from headgate_cli.manifests import mistakes as told
 from headgate_operator.api import FanoutPipelineStatus
-from headgate_operator.conditions import Scene
 from headgate_operator.expressions import LARGEST_SCHEMA_BYTES, mistakes
 from headgate_operator.reconcile import reconcile
+from headgate_operator.scene import Scene
 from headgate_operator.status import compose
 from unit.pipelines import manifest
 

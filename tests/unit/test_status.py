@@ -7,11 +7,12 @@ import pytest
 from headgate.event import Lane
 from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
 from headgate_operator.api import FanoutPipelineStatus, GateState
-from headgate_operator.conditions import STARTING_SECONDS, TRIMMED_SECONDS, Scene
+from headgate_operator.conditions import STARTING_SECONDS, TRIMMED_SECONDS
 from headgate_operator.events import healing, transitions
 from headgate_operator.problem import Problem
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.reconcile import Findings
+from headgate_operator.scene import Scene
 from headgate_operator.status import compose, loaded, merge_patch, significant
 from headgate_operator.substrates import Workers
 from unit.pipelines import pipeline
@@ -45,12 +46,12 @@ def reading(*, workers=IDLE, measured=True, level="", error="", closed=None, **f
     )
 
 
-def findings(**problems):
-    return Findings(3, pipeline(backpressure=LEVELS), **problems)
+def findings(spec=None, **problems):
+    return Findings(3, pipeline(backpressure=LEVELS, **(spec or {})), **problems)
 
 
-def status(given=None, found=None, *, before=EMPTY, now=NOW):
-    return compose(Scene(found or findings(), given, before, now))
+def status(given=None, found=None, *, before=EMPTY, now=NOW, output=None):
+    return compose(Scene(found or findings(), given, before, now, output))
 
 
 def verdict(composed, name):
@@ -69,7 +70,7 @@ def told(before, after):
 def test_every_condition_is_always_there():
     names = [each.type for each in status().conditions]
     assert names == [each.type for each in status(reading()).conditions]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 13
 
 
 def test_a_pipeline_that_works_is_ready():
@@ -130,6 +131,8 @@ def test_an_unknown_backlog_is_neither_zero_nor_summed():
     unknown = status(reading(undelivered=None))
     assert unknown.backlog is None
     assert unknown.branches[0].backlog is None
+    waking = status(reading(workers=Workers(desired=1, running=1)))
+    assert waking.branches_ready == "0/1"
     assert verdict(unknown, "ScalingActive") == "False/BacklogUnknown"
 
 
@@ -146,6 +149,12 @@ def test_figures_are_those_of_the_reading():
     )
     (branch,) = found.branches
     assert (found.published, found.backlog) == (7, 8)
+    assert (found.branches_ready, found.workers, found.oldest_seconds, found.dead_letters) == (
+        "1/1",
+        1,
+        61,
+        4,
+    )
     assert (branch.replicas, branch.ready_replicas, branch.desired_replicas) == (2, 1, 3)
     assert (branch.backlog, branch.age_seconds, branch.dead_letters) == (8, 61, 4)
 
@@ -246,3 +255,38 @@ def test_figures_alone_can_wait_but_conditions_cannot():
 def test_a_restart_tells_nothing_twice():
     after = status(reading(dead_letters=1, workers=Workers(desired=2, ready=2)))
     assert told(loaded(merge_patch(after)["status"]), after) == []
+
+
+def test_a_pause_is_a_condition_that_names_the_field_and_what_it_stops():
+    before = status(reading())
+    assert verdict(before, "Paused") == "False/NotPaused"
+    whole = status(reading(), findings({"paused": True}), before=before)
+    assert verdict(whole, "Paused") == "True/PipelinePaused"
+    assert "spec.paused" in message(whole, "Paused")
+    assert "pack: paused" in message(whole, "ScalingActive")
+    assert told(before, whole) == ["Paused"]
+    assert told(whole, status(reading(), before=whole)) == ["Resumed"]
+    one = status(reading(), Findings(3, pipeline({"paused": True})))
+    assert verdict(one, "Paused") == "True/BranchPaused"
+    assert "pack" in message(one, "Paused")
+
+
+def test_a_missing_output_pipeline_is_told_with_field_and_remedy():
+    missing = Problem("OutputMissing", "spec.join.output.pipeline: 'catalogue': no such pipeline: apply it")
+    before, during = status(reading()), status(reading(), output=missing)
+    assert verdict(before, "OutputMissing") == "False/NotConfigured"
+    assert verdict(during, "OutputMissing") == "True/OutputMissing"
+    assert "spec.join.output.pipeline: 'catalogue'" in message(during, "OutputMissing")
+    assert told(before, during) == ["OutputMissing"]
+    assert told(during, status(reading(), before=during)) == ["OutputFound"]
+
+
+def test_what_others_scale_is_said_where_scaling_is():
+    found = status(reading(), Findings(3, pipeline({"scale": {"engine": "Keda"}})))
+    assert "pack: scaled by KEDA" in message(found, "ScalingActive")
+
+
+def test_a_dry_run_shows_its_plan():
+    planned = status(reading(), findings(plan=("Deployment orders-pack: would be created",)))
+    assert planned.plan == ("Deployment orders-pack: would be created",)
+    assert merge_patch(status(reading(), before=planned))["status"]["plan"] == []
