@@ -28,6 +28,10 @@ class ScaleLimits:
     concurrency: int = 8
     events_per_second: float = math.inf
     """The branch's rate limit: however many workers there are, they go no faster."""
+    max_age_seconds: float | None = None
+    """Events should not get older than this; None: only the time to drain counts."""
+    max_step: int | None = None
+    """Most workers that one decision adds; None: as many as are needed."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,14 @@ class ScalerInputs:
     """The part of the backlog nobody may take yet: retries that are not due, lanes behind a gate."""
     closed: bool = False
     """Nobody may take anything until a person opens the branch: its target is gone for good."""
+    age_seconds: float = 0.0
+    """Age of the oldest event that is not settled."""
+    paused: bool = False
+    """A person wants no workers."""
+    restarts: int = 0
+    """Workers that ended badly, so far: only its growth counts."""
+    scheduled_min: int = 0
+    """Fewest workers by the hour of the day, besides `ScaleLimits.min`."""
 
     @property
     def workable(self) -> int:
@@ -112,24 +124,48 @@ class ScalerState:
         return total / (high - low) if whole else 0.0
 
 
-def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> tuple[ScalerState, int]:
-    """The next state and the replicas to ask for, always within `limits.min..limits.max`."""
+@dataclass(frozen=True)
+class Decision:
+    """How many workers to ask for, and why: one CamelCase word for programs, one sentence for people."""
+
+    state: ScalerState
+    replicas: int
+    reason: str
+    sentence: str
+
+
+def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Decision:
+    """The next state and the replicas to ask for: within `limits.min..limits.max`, or 0 while paused."""
     if inputs.backlog is not None:
         state = _learn(state, inputs, limits)
+    if inputs.paused:
+        state = replace(state, targets=((inputs.now, 0),))
+        return Decision(state, 0, "Paused", "0 workers: paused")
+    least = min(max(limits.min, inputs.scheduled_min), limits.max)
     if inputs.closed:
-        return replace(state, targets=((inputs.now, limits.min),)), limits.min
-    held = min(max(inputs.current, limits.min), limits.max)
-    target = held if inputs.backlog is None else _target(state, inputs, limits)
+        state = replace(state, targets=((inputs.now, least),))
+        return Decision(state, least, "Closed", f"{least} workers: the branch is closed, the minimum is held")
+    held = min(max(inputs.current, least), limits.max)
+    target = held if inputs.backlog is None else _target(state, inputs, limits, least)
     # What runs at the first look (the operator restarted) counts as a target too, or it would drop at once.
     before = state.targets or ((inputs.now, held),)
     since = inputs.now - limits.scale_down_after_seconds
     kept = tuple((at, value) for at, value in before if at > since and value > target)
     state = replace(state, targets=(*kept, (inputs.now, target)))
     highest = max(value for _, value in state.targets)
-    return state, min(max(highest, limits.min), limits.max)
+    replicas = min(max(highest, least), limits.max)
+    if inputs.backlog is None:
+        return Decision(
+            state, replicas, "Unknown", f"{replicas} workers: the backlog is unknown, they are held"
+        )
+    figures = f"{inputs.backlog} events wait, {state.arrival_rate:.1f} a second arrive"
+    if replicas > target:
+        return Decision(state, replicas, "Window", f"{replicas} workers: {figures}; {target} would do by now")
+    reason = "Steady" if replicas == inputs.current else "Backlog" if inputs.backlog else "Arrivals"
+    return Decision(state, replicas, reason, f"{replicas} workers: {figures}")
 
 
-def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> int:
+def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits, least: int) -> int:
     rate = state.rate.per_second(limits.concurrency)
     if rate is None:
         # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
@@ -138,7 +174,7 @@ def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> in
         speed = state.arrival_rate + inputs.workable / limits.drain_within_seconds
         needed = min(speed, limits.events_per_second) / rate
         wanted = math.ceil(min(needed, limits.max))  # a rate that faded to almost nothing makes it infinite
-    return min(max(wanted, 1 if inputs.backlog else 0, limits.min), limits.max)
+    return min(max(wanted, 1 if inputs.backlog else 0, least), limits.max)
 
 
 def _learn(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> ScalerState:

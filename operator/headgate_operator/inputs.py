@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.contract import Ordering
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from headgate.event import Lane
     from headgate.streams import BranchMeasurement
     from headgate_operator.api import BranchSpec
+    from headgate_operator.flight import Flight
     from headgate_operator.pipeline import Pipeline
 
 
@@ -41,6 +43,37 @@ def limits(pipeline: Pipeline, branch: BranchSpec) -> autoscale.ScaleLimits:
         drain_within_seconds=branch.scale.drain_within_seconds,
         scale_down_after_seconds=branch.scale.scale_down_after_seconds,
         concurrency=branch.concurrency,
+        max_age_seconds=branch.scale.max_age_seconds,
+        max_step=branch.scale.max_step,
+    )
+
+
+def moment(
+    flight: Flight, branch: BranchSpec, found: BranchMeasurement | None, published: int, now: float
+) -> autoscale.ScalerInputs:
+    """This second of a branch; `found` is None while it cannot be measured, `now` is of the pilot's clock."""
+    memory = flight.branches[branch.name]
+    figures = autoscale.ScalerInputs(
+        now=now,
+        published=published,
+        settled=0,
+        busy_seconds=0.0,
+        backlog=None,
+        current=memory.workers.desired,
+        ready=memory.workers.ready,
+        closed=memory.closed is not None,
+        paused=flight.pipeline.spec.paused or branch.paused,
+    )
+    if found is None:
+        return figures
+    delayed = backpressure.delayed_lanes(memory.level, levels(flight.pipeline))
+    return replace(
+        figures,
+        settled=found.settled,
+        busy_seconds=found.busy_us / 1e6,
+        backlog=found.backlog,
+        deferred=deferred(found, delayed),
+        age_seconds=found.age_ms / 1000,
     )
 
 

@@ -8,13 +8,14 @@ import structlog
 
 from headgate.relay import Relay
 from headgate.streams import Gate, read_closed, set_gate, sweep
-from headgate_operator import autoscale, backpressure, inputs, topology
+from headgate_operator import backpressure, inputs, topology
 from headgate_operator.readings import BranchReading, PipelineReading
+from headgate_operator.scaling import Scaling
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
     from headgate.streams import BranchMeasurement, PipelineMeasurement, Server
-    from headgate_operator.api import BranchSpec
+    from headgate_operator.autoscale import Decision
     from headgate_operator.flight import Flight
     from headgate_operator.substrates import Substrate
 
@@ -29,6 +30,7 @@ class Steering:
 
     def __init__(self, substrate: Substrate) -> None:
         self._substrate = substrate
+        self._scaling = Scaling(substrate)
 
     async def steer(
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None, now: float
@@ -48,20 +50,22 @@ class Steering:
             found = measurement.branches.get(branch.name) if measurement is not None else None
             await self._note_closed(server, flight, branch.name, found)
             await self._gate(server, flight, branch.name, found, now)
-            replicas = memory.workers.desired
+            decision: Decision | None = None
             if observed is not None:
                 published = 0 if measurement is None else measurement.published
-                replicas = await self._scale(flight, branch, found, published, now)
+                decision = await self._scaling.scale(flight, branch, found, published, now)
             if found is not None:
                 memory.rate.add(now, found.settled)
             readings[branch.name] = BranchReading(
                 name=branch.name,
                 measurement=found,
                 workers=memory.workers,
-                replicas=replicas,
+                replicas=memory.workers.desired if decision is None else decision.replicas,
                 delayed=backpressure.delayed_lanes(memory.level, inputs.levels(pipeline)),
                 closed=memory.closed,
                 settled_per_second=memory.rate.per_second,
+                arrival_per_second=memory.scaler.arrival_rate,
+                decision=decision,
             )
         await self._sweep(server, flight, measurement, now)
         highest = max(flight.branches[name].level.index for name in pipeline.branch_names)
@@ -114,40 +118,6 @@ class Steering:
         gate = Gate(delayed, wait) if delayed else Gate.OPEN
         with flight.noting(f"branch {branch}: the gate cannot be set"):
             await set_gate(server, pipeline.keys, branch, gate, GATE_TTL_SECONDS)
-
-    async def _scale(
-        self, flight: Flight, branch: BranchSpec, found: BranchMeasurement | None, published: int, now: float
-    ) -> int:
-        """Decides the branch's replicas and asks the substrate for them in one call when they differ."""
-        pipeline, memory = flight.pipeline, flight.branches[branch.name]
-        workers = memory.workers
-        delayed = backpressure.delayed_lanes(memory.level, inputs.levels(pipeline))
-        moment = autoscale.ScalerInputs(
-            now=now,
-            published=published,
-            settled=found.settled if found is not None else 0,
-            busy_seconds=found.busy_us / 1e6 if found is not None else 0.0,
-            backlog=found.backlog if found is not None else None,
-            current=workers.desired,
-            ready=workers.ready,
-            deferred=inputs.deferred(found, delayed) if found is not None else 0,
-            closed=memory.closed is not None,
-        )
-        memory.scaler, replicas = autoscale.decide(memory.scaler, moment, inputs.limits(pipeline, branch))
-        if replicas == workers.desired:
-            return replicas
-        with flight.noting(f"branch {branch.name}: cannot scale to {replicas}"):
-            holding = found.holding if found is not None else {}
-            await self._substrate.scale(pipeline, branch.name, replicas, holding)
-            log.info(
-                "scaled",
-                pipeline=str(pipeline),
-                branch=branch.name,
-                before=workers.desired,
-                after=replicas,
-                backlog=moment.backlog,
-            )
-        return replicas
 
     async def _sweep(
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None, now: float

@@ -50,7 +50,8 @@ def moments(draw: st.DrawFn) -> ScalerInputs:
 def test_replicas_stay_within_bounds_whatever_is_measured(bounds: ScaleLimits, seen: list[ScalerInputs]):
     state = ScalerState()
     for moment in seen:
-        state, replicas = decide(state, moment, bounds)
+        decision = decide(state, moment, bounds)
+        state, replicas = decision.state, decision.replicas
         assert bounds.min <= replicas <= bounds.max
 
 
@@ -58,7 +59,8 @@ def test_replicas_stay_within_bounds_whatever_is_measured(bounds: ScaleLimits, s
 def test_unsettled_events_never_see_zero_workers(bounds: ScaleLimits, seen: list[ScalerInputs]):
     state = ScalerState()
     for moment in seen:
-        state, replicas = decide(state, moment, bounds)
+        decision = decide(state, moment, bounds)
+        state, replicas = decision.state, decision.replicas
         assert replicas > 0 or not moment.backlog
 
 
@@ -68,10 +70,10 @@ def test_more_backlog_never_takes_fewer_workers(
 ):
     state = ScalerState()
     for moment in seen:
-        state, _ = decide(state, moment, bounds)
+        state = decide(state, moment, bounds).state
     state = replace(state, previous=None)  # the same knowledge of rates on both sides
-    _, few = decide(state, replace(last, backlog=some), bounds)
-    _, many = decide(state, replace(last, backlog=some + more), bounds)
+    few = decide(state, replace(last, backlog=some), bounds).replicas
+    many = decide(state, replace(last, backlog=some + more), bounds).replicas
     assert few <= many
 
 
@@ -80,7 +82,8 @@ def test_an_unknown_backlog_holds_what_is_there_however_long(current: int, pause
     state, now = KNOWN, 0.0
     for pause in pauses:
         now += pause
-        state, replicas = decide(state, replace(IDLE, now=now, backlog=None, current=current), LIMITS)
+        decision = decide(state, replace(IDLE, now=now, backlog=None, current=current), LIMITS)
+        state, replicas = decision.state, decision.replicas
         assert replicas == current
 
 
@@ -90,39 +93,41 @@ def test_a_closed_branch_has_its_minimum_at_once_whatever_waits(
 ):
     state = ScalerState()
     for moment in seen:
-        state, _ = decide(state, moment, bounds)
-    _, replicas = decide(state, replace(seen[-1], closed=True), bounds)
+        state = decide(state, moment, bounds).state
+    replicas = decide(state, replace(seen[-1], closed=True), bounds).replicas
     assert replicas == bounds.min
 
 
 def test_an_opened_branch_gets_its_workers_at_once():
-    state, _ = decide(KNOWN, replace(IDLE, backlog=1500, closed=True), LIMITS)
-    _, replicas = decide(state, replace(IDLE, now=1, backlog=1500), LIMITS)
+    state = decide(KNOWN, replace(IDLE, backlog=1500, closed=True), LIMITS).state
+    replicas = decide(state, replace(IDLE, now=1, backlog=1500), LIMITS).replicas
     assert replicas == 5
 
 
 def test_the_end_of_an_outage_starts_the_window_anew():
-    state, _ = decide(KNOWN, replace(IDLE, backlog=None, current=5), LIMITS)
+    state = decide(KNOWN, replace(IDLE, backlog=None, current=5), LIMITS).state
     for now in range(1, 100):
-        state, _ = decide(state, replace(IDLE, now=now, backlog=None, current=5), LIMITS)
-    state, replicas = decide(state, replace(IDLE, now=100, current=5), LIMITS)
+        state = decide(state, replace(IDLE, now=now, backlog=None, current=5), LIMITS).state
+    decision = decide(state, replace(IDLE, now=100, current=5), LIMITS)
+    state, replicas = decision.state, decision.replicas
     assert replicas == 5
 
 
 def test_the_first_event_starts_a_worker_at_once():
-    state, replicas = decide(ScalerState(), IDLE, LIMITS)
+    decision = decide(ScalerState(), IDLE, LIMITS)
+    state, replicas = decision.state, decision.replicas
     assert replicas == 0
-    _, replicas = decide(state, replace(IDLE, now=0.1, published=1, backlog=1), LIMITS)
+    replicas = decide(state, replace(IDLE, now=0.1, published=1, backlog=1), LIMITS).replicas
     assert replicas == 1
 
 
 def test_a_burst_goes_straight_to_the_target():
-    _, replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
+    replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS).replicas
     assert replicas == 1500 / 30 / 10
 
 
 def test_no_more_workers_than_a_rate_limit_lets_work():
-    assert decide(KNOWN, replace(IDLE, backlog=15_000), replace(LIMITS, events_per_second=25))[1] == 3
+    assert decide(KNOWN, replace(IDLE, backlog=15_000), replace(LIMITS, events_per_second=25)).replicas == 3
 
 
 def test_an_ordered_branch_has_no_more_workers_than_partitions():
@@ -136,38 +141,42 @@ def test_an_ordered_branch_has_no_more_workers_than_partitions():
 
 
 def test_the_first_guess_is_a_slot_an_event_up_to_the_maximum():
-    assert decide(ScalerState(), replace(IDLE, backlog=30), LIMITS)[1] == math.ceil(30 / 8)
-    assert decide(ScalerState(), replace(IDLE, backlog=30_000), LIMITS)[1] == 20
+    assert decide(ScalerState(), replace(IDLE, backlog=30), LIMITS).replicas == math.ceil(30 / 8)
+    assert decide(ScalerState(), replace(IDLE, backlog=30_000), LIMITS).replicas == 20
 
 
 def test_fewer_workers_only_after_the_window_and_then_at_once():
-    state, replicas = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
+    decision = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
+    state, replicas = decision.state, decision.replicas
     history = []
     for now in range(1, 120):
-        state, replicas = decide(state, replace(IDLE, now=now, published=0, current=replicas), LIMITS)
+        decision = decide(state, replace(IDLE, now=now, published=0, current=replicas), LIMITS)
+        state, replicas = decision.state, decision.replicas
         history.append(replicas)
     assert history[:59] == [5] * 59
     assert history[60:] == [0] * 59
 
 
 def test_a_restarted_operator_holds_for_a_window():
-    state, replicas = decide(ScalerState(), replace(IDLE, current=7), LIMITS)
+    decision = decide(ScalerState(), replace(IDLE, current=7), LIMITS)
+    state, replicas = decision.state, decision.replicas
     assert replicas == 7
-    _, replicas = decide(state, replace(IDLE, now=61, current=7), LIMITS)
+    replicas = decide(state, replace(IDLE, now=61, current=7), LIMITS).replicas
     assert replicas == 0
 
 
 def test_the_rate_survives_scale_to_zero():
     state, replicas = KNOWN, 0
     for now in range(200):
-        state, replicas = decide(state, replace(IDLE, now=now), LIMITS)
+        decision = decide(state, replace(IDLE, now=now), LIMITS)
+        state, replicas = decision.state, decision.replicas
     assert replicas == 0
-    _, replicas = decide(state, replace(IDLE, now=200, backlog=1500, published=1500), LIMITS)
+    replicas = decide(state, replace(IDLE, now=200, backlog=1500, published=1500), LIMITS).replicas
     assert replicas == 5
 
 
 def test_what_nobody_may_take_yet_asks_for_one_worker_only():
-    assert decide(KNOWN, replace(IDLE, backlog=10_000, deferred=10_000), LIMITS)[1] == 1
+    assert decide(KNOWN, replace(IDLE, backlog=10_000, deferred=10_000), LIMITS).replicas == 1
 
 
 @given(
@@ -199,7 +208,8 @@ def test_a_constant_load_is_met_and_does_not_flap(arrival: float, handler: float
             current=replicas,
             ready=ready,
         )
-        state, wanted = decide(state, inputs, bounds)
+        decision = decide(state, inputs, bounds)
+        state, wanted = decision.state, decision.replicas
         if wanted != replicas:
             starting.append((now + 3, wanted))
         replicas = wanted
