@@ -1,14 +1,18 @@
 """Which level of backpressure a branch is at: a pure decision with hysteresis.
 
-A level protects the lanes that it does not delay. It is crossed when the lanes that flow at present hold `lag`
-events or one older than `ageSeconds`, and the protected ones are not fine; it is released when the protected ones are
-fine: fewer than `releaseLag` events, none older than half of `ageSeconds`. What a gate holds back decides nothing, or
-it would hold itself. Why it is so: docs/decisions/2026-11-21-backpressure-levels.md.
+A level that delays protects the lanes that it does not delay. It is crossed when the lanes that flow at present hold
+`lag` events or one older than `ageSeconds`, and the protected ones are not fine; it is released when the protected ones
+are fine: fewer than `releaseLag` events, none older than half of `ageSeconds`. What a gate holds back decides nothing,
+or it would hold itself. Why it is so: docs/decisions/2026-11-21-backpressure-levels.md.
+
+A level that rejects bounds what there is: all lanes count, held back or not. No rejection keeps events from being
+handled, so none holds itself. Why the two are apart: docs/decisions/2026-11-21-rejecting-is-for-the-whole-pipeline.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from headgate.event import Lane
 
 MIN_HOLD_SECONDS = 5.0  # a level that was crossed stays at least this long: bounds how often a gate can move
+MOST_RETRY_SECONDS = 60  # that a publisher is told to stay away: an estimate is not worth more
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,27 @@ class Level:
     name: str
     lag: int
     release_lag: int
-    delay: frozenset[Lane]
+    delay: frozenset[Lane] = field(default_factory=frozenset)
     age_seconds: float | None = None
+    reject: frozenset[Lane] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
 class LevelState:
-    """The level a branch is at (`index` 0 is none, 1 the first) and when it got there, on the caller's clock."""
+    """The level whose delays a branch has, and the one whose rejections, each since when on the caller's clock.
+
+    0 is none, 1 the first.
+    """
 
     index: int = 0
     since: float = float("-inf")
+    rejecting: int = 0
+    rejecting_since: float = float("-inf")
+
+    @property
+    def highest(self) -> int:
+        """The highest level that has an effect."""
+        return max(self.index, self.rejecting)
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,11 @@ def delayed_lanes(state: LevelState, levels: Sequence[Level]) -> frozenset[Lane]
     return levels[state.index - 1].delay if 0 < state.index <= len(levels) else frozenset()
 
 
+def rejected_lanes(state: LevelState, levels: Sequence[Level]) -> frozenset[Lane]:
+    """The lanes whose events publishers are refused for this branch's sake."""
+    return levels[state.rejecting - 1].reject if 0 < state.rejecting <= len(levels) else frozenset()
+
+
 def decide(
     state: LevelState, levels: Sequence[Level], lanes: Mapping[Lane, LaneLoad], now: float
 ) -> LevelState:
@@ -67,21 +88,73 @@ def decide(
     `levels` are in the order they are crossed; a lane that is not in `lanes` is empty.
     """
     if state.index > len(levels):
-        state = LevelState(len(levels), now)
+        state = replace(state, index=len(levels), since=now)
+    if state.rejecting > len(levels):
+        state = replace(state, rejecting=len(levels), rejecting_since=now)
+    index = _delaying(state, levels, lanes, now)
+    if index != state.index:
+        state = replace(state, index=index, since=now)
+    rejecting = _rejecting(state, levels, lanes, now)
+    if rejecting != state.rejecting:
+        state = replace(state, rejecting=rejecting, rejecting_since=now)
+    return state
+
+
+def retry_after_seconds(
+    state: LevelState, levels: Sequence[Level], lanes: Mapping[Lane, LaneLoad], settled: float, now: float
+) -> int:
+    """Seconds after which the rejection in force may be over at the earliest, from 1 to MOST_RETRY_SECONDS.
+
+    What is more than `releaseLag` has to be settled first, at `settled` events a second; and a level that was crossed
+    stays for MIN_HOLD_SECONDS. An unknown backlog says nothing.
+    """
+    held = max(0.0, state.rejecting_since + MIN_HOLD_SECONDS - now)
+    load = _load(lanes, frozenset())
+    if load is not None and 0 < state.rejecting <= len(levels):
+        excess = load.backlog - levels[state.rejecting - 1].release_lag
+        if excess > 0:
+            held = max(held, excess / settled if settled > 0 else math.inf)
+    return int(max(1, min(MOST_RETRY_SECONDS, math.ceil(min(held, MOST_RETRY_SECONDS)))))
+
+
+def _delaying(state: LevelState, levels: Sequence[Level], lanes: Mapping[Lane, LaneLoad], now: float) -> int:
     flowing = _load(lanes, delayed_lanes(state, levels))
     if flowing is None:
-        return state
-    if state.index < len(levels):
-        above = levels[state.index]
-        protected = _load(lanes, above.delay)
-        if protected is not None and _crossed(above, flowing) and not _fine(above, protected):
-            return LevelState(state.index + 1, now)
+        return state.index
+    above = next((at for at in range(state.index, len(levels)) if levels[at].delay), None)
+    if above is not None:
+        protected = _load(lanes, levels[above].delay)
+        if protected is not None and _crossed(levels[above], flowing) and not _fine(levels[above], protected):
+            return above + 1
     if state.index > 0 and now - state.since >= MIN_HOLD_SECONDS:
         here = levels[state.index - 1]
         protected = _load(lanes, here.delay)
-        if protected is not None and _fine(here, protected):
-            return LevelState(state.index - 1, now)
-    return state
+        # A level that delays nothing any more, because the spec was changed, has nothing to hold.
+        if not here.delay or (protected is not None and _fine(here, protected)):
+            return next((at + 1 for at in range(state.index - 2, -1, -1) if levels[at].delay), 0)
+    return state.index
+
+
+def _rejecting(state: LevelState, levels: Sequence[Level], lanes: Mapping[Lane, LaneLoad], now: float) -> int:
+    above = next((at for at in range(state.rejecting, len(levels)) if levels[at].reject), None)
+    if above is not None:
+        load = _bounded(levels[above], lanes)
+        if load is not None and _crossed(levels[above], load):
+            return above + 1
+    if state.rejecting > 0 and now - state.rejecting_since >= MIN_HOLD_SECONDS:
+        here = levels[state.rejecting - 1]
+        load = _bounded(here, lanes)
+        if not here.reject or (load is not None and _fine(here, load)):
+            return next((at + 1 for at in range(state.rejecting - 2, -1, -1) if levels[at].reject), 0)
+    return state.rejecting
+
+
+def _bounded(level: Level, lanes: Mapping[Lane, LaneLoad]) -> _Load | None:
+    """All that waits, and the age of what the level lets through: what it holds back gets old on purpose."""
+    whole, spared = _load(lanes, frozenset()), _load(lanes, level.delay | level.reject)
+    if whole is None or spared is None:
+        return None
+    return _Load(whole.backlog, spared.age_seconds)
 
 
 def _load(lanes: Mapping[Lane, LaneLoad], without: AbstractSet[Lane]) -> _Load | None:

@@ -14,8 +14,9 @@ from headgate_operator.substrates import Workers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from headgate.event import Lane
     from headgate.relay import Relay
-    from headgate.streams import Closed
+    from headgate.streams import Closed, Rejection
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
 
@@ -29,6 +30,13 @@ class BranchMemory:
     workers: Workers = field(default_factory=Workers)
     rate: Rate = field(default_factory=Rate)
     closed: Closed | None = None
+    delayed: frozenset[Lane] = frozenset()
+    """Lanes its gate holds back."""
+    level_name: str = ""
+    """Name of the highest level it is at; empty for none."""
+    rejection: Rejection | None = None
+    """What its level wants publishers to be refused."""
+    retry_after_seconds: int = 1
 
 
 @dataclass
@@ -40,6 +48,8 @@ class Flight:
     rate: Rate = field(default_factory=Rate)
     reading: PipelineReading | None = None
     swept: float = float("-inf")
+    rejects: bool = False
+    """Whether publishers are refused anything."""
     relay: Relay | None = None
     healed: dict[str, None] = field(default_factory=dict)
     """Branches whose lost groups were made again since somebody asked, in order."""

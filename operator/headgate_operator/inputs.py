@@ -12,14 +12,19 @@ from headgate_operator import autoscale, backpressure
 if TYPE_CHECKING:
     from headgate.event import Lane
     from headgate.streams import BranchMeasurement
-    from headgate_operator.api import BranchSpec
+    from headgate_operator.api import BackpressureSpec, BranchSpec
     from headgate_operator.flight import Flight
     from headgate_operator.pipeline import Pipeline
 
 
-def levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
-    """A pipeline's levels of backpressure; none where its spec has none."""
-    spec = pipeline.spec.backpressure
+def backpressure_of(pipeline: Pipeline, branch: BranchSpec) -> BackpressureSpec | None:
+    """The branch's own backpressure, else the pipeline's; None where neither is given."""
+    return branch.backpressure if branch.backpressure is not None else pipeline.spec.backpressure
+
+
+def levels(pipeline: Pipeline, branch: BranchSpec) -> tuple[backpressure.Level, ...]:
+    """The levels of backpressure of a branch; none where neither it nor its pipeline has any."""
+    spec = backpressure_of(pipeline, branch)
     return tuple(
         backpressure.Level(
             name=level.name,
@@ -27,6 +32,7 @@ def levels(pipeline: Pipeline) -> tuple[backpressure.Level, ...]:
             release_lag=level.release_lag,
             delay=frozenset(lane.lane for lane in level.delay or ()),
             age_seconds=level.age_seconds,
+            reject=frozenset(lane.lane for lane in level.reject or ()),
         )
         for level in (spec.levels if spec is not None else ())
     )
@@ -66,7 +72,7 @@ def moment(
     )
     if found is None:
         return figures
-    delayed = backpressure.delayed_lanes(memory.level, levels(flight.pipeline))
+    delayed = memory.delayed
     return replace(
         figures,
         settled=found.settled,

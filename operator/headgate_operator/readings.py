@@ -32,6 +32,8 @@ class BranchReading:
     delayed: frozenset[Lane]
     """Lanes its gate holds back."""
     settled_per_second: float
+    rejected: frozenset[Lane] = frozenset()
+    """Lanes whose events publishers are refused for its sake."""
     arrival_per_second: float = 0.0
     """Events published a second, as the branch sees them."""
     decision: Decision | None = None

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.relay import Relay
-from headgate.streams import Gate, read_closed, set_gate, sweep
-from headgate_operator import backpressure, inputs, topology
+from headgate.streams import read_closed, sweep
+from headgate_operator import topology
+from headgate_operator.gating import Gating
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.scaling import Scaling
 from headgate_operator.substrates import Workers
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from headgate_operator.flight import Flight
     from headgate_operator.substrates import Substrate
 
-GATE_TTL_SECONDS = 5.0  # a pilot that dies opens its gates after this
 SWEEP_SECONDS = 5.0
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ class Steering:
 
     def __init__(self, substrate: Substrate) -> None:
         self._substrate = substrate
+        self._gating = Gating()
         self._scaling = Scaling(substrate)
 
     async def steer(
@@ -49,7 +50,7 @@ class Steering:
                 memory.workers = observed.get(branch.name, Workers())
             found = measurement.branches.get(branch.name) if measurement is not None else None
             await self._note_closed(server, flight, branch.name, found)
-            await self._gate(server, flight, branch.name, found, now)
+            await self._gating.gate(server, flight, branch, found, now)
             decision: Decision | None = None
             if observed is not None:
                 published = 0 if measurement is None else measurement.published
@@ -61,19 +62,23 @@ class Steering:
                 measurement=found,
                 workers=memory.workers,
                 replicas=memory.workers.desired if decision is None else decision.replicas,
-                delayed=backpressure.delayed_lanes(memory.level, inputs.levels(pipeline)),
+                delayed=memory.delayed,
+                rejected=memory.rejection.lanes if memory.rejection is not None else frozenset(),
                 closed=memory.closed,
                 settled_per_second=memory.rate.per_second,
                 arrival_per_second=memory.scaler.arrival_rate,
                 decision=decision,
             )
+        await self._gating.reject(server, flight)
         await self._sweep(server, flight, measurement, now)
-        highest = max(flight.branches[name].level.index for name in pipeline.branch_names)
+        highest = max(
+            (flight.branches[name] for name in pipeline.branch_names), key=lambda each: each.level.highest
+        )
         flight.reading = PipelineReading(
             pipeline=pipeline,
             measurement=measurement,
             branches=readings,
-            level=inputs.levels(pipeline)[highest - 1].name if highest else "",
+            level=highest.level_name,
             published_per_second=flight.rate.per_second,
             error="; ".join(flight.errors),
         )
@@ -91,33 +96,6 @@ class Steering:
             with flight.noting(f"branch {branch}: closed, and why cannot be read"):
                 memory.closed = await read_closed(server, flight.pipeline.keys, branch)
                 log.warning("branch closed", pipeline=str(flight.pipeline), branch=branch)
-
-    async def _gate(
-        self, server: Server, flight: Flight, branch: str, found: BranchMeasurement | None, now: float
-    ) -> None:
-        """Moves the branch's level and renews its gate; an open one needs no renewal."""
-        pipeline, memory, levels = flight.pipeline, flight.branches[branch], inputs.levels(flight.pipeline)
-        before = memory.level
-        if found is not None:
-            memory.level = backpressure.decide(before, levels, inputs.loads(found), now)
-        else:
-            memory.level = before if before.index <= len(levels) else backpressure.LevelState()
-        delayed = backpressure.delayed_lanes(memory.level, levels)
-        if memory.level.index != before.index:
-            name = levels[memory.level.index - 1].name if memory.level.index else ""
-            log.info(
-                "level changed",
-                pipeline=str(pipeline),
-                branch=branch,
-                now=name or "none",
-                delayed=sorted(delayed),
-            )
-        if not delayed and not before.index:
-            return
-        wait = pipeline.spec.backpressure.max_delay_seconds if pipeline.spec.backpressure else 0
-        gate = Gate(delayed, wait) if delayed else Gate.OPEN
-        with flight.noting(f"branch {branch}: the gate cannot be set"):
-            await set_gate(server, pipeline.keys, branch, gate, GATE_TTL_SECONDS)
 
     async def _sweep(
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None, now: float

@@ -21,8 +21,8 @@ from headgate.streams import (
     Swept,
 )
 from headgate_cli.manifests import load
+from headgate_operator import gating, steering, topology
 from headgate_operator import pilot as pilot_module
-from headgate_operator import steering, topology
 from headgate_operator.api import GateState
 from headgate_operator.pilot import Pilot
 from headgate_operator.substrates import Workers
@@ -71,7 +71,7 @@ class World:
         self.asked = 0
         self.place = Place()
         monkeypatch.setattr(pilot_module, "measure", self._measure)
-        monkeypatch.setattr(steering, "set_gate", self._set_gate)
+        monkeypatch.setattr(gating, "set_gate", self._set_gate)
         monkeypatch.setattr(steering, "sweep", self._sweep)
         monkeypatch.setattr(steering, "read_closed", self._read_closed)
         monkeypatch.setattr(topology, "ensure_groups", self._ensure)

@@ -13,7 +13,7 @@ from headgate.streams.errors import (
     ServerUnavailableError,
     StreamsError,
 )
-from headgate.streams.gate import Gate, set_gate
+from headgate.streams.gate import Gate, Rejection, set_gate, set_rejection
 from headgate.streams.groups import Ensured, ensure_groups, remove_pipeline, retire
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
@@ -52,6 +52,7 @@ __all__ = [
     "Publisher",
     "Receipt",
     "RefusedEventError",
+    "Rejection",
     "ReplayPlan",
     "Replicated",
     "Server",
@@ -78,5 +79,6 @@ __all__ = [
     "replay",
     "retire",
     "set_gate",
+    "set_rejection",
     "sweep",
 ]

@@ -50,6 +50,11 @@ class PartitionKeys:
         """String that says which lanes wait; expires by itself."""
         return f"{self.tag}:gate:{branch}"
 
+    @property
+    def rejection(self) -> str:
+        """String that says which lanes publishers are refused, and why; expires by itself."""
+        return f"{self.tag}:rejection"
+
     def closed(self, branch: str) -> str:
         """String that says why a branch takes nothing until it is opened again."""
         return f"{self.tag}:closed:{branch}"
