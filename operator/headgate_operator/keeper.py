@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from headgate_operator.recorder import Recorder
     from headgate_operator.servers import Servers
     from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+    from headgate_operator.vitals import Vitals
 
 log = structlog.get_logger()
 
@@ -68,14 +69,21 @@ class Keeper:
         servers: Servers,
         pilot: Pilot,
         recorder: Recorder,
+        vitals: Vitals,
     ) -> None:
         self._cluster = cluster
         self._substrate = substrate
         self._servers = servers
         self._pilot = pilot
         self._recorder = recorder
+        self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
         self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
+
+    @property
+    def waiting(self) -> int:
+        """Pipelines that changed and have not had their pass yet."""
+        return sum(1 for room in self._rooms.values() if room.changed.is_set())
 
     async def keep(self, manifest: Mapping[str, Any]) -> None:
         """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
@@ -152,7 +160,9 @@ class Keeper:
 
     async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
         async with room.lock:
-            findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
+            with self._vitals.reconciling() as under_way:
+                findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
+                under_way.clean = findings.clean
             room.findings = findings
             if findings.pipeline is not None and self._is_assigned(findings.pipeline):
                 self._pilot.add(findings.pipeline)

@@ -34,6 +34,7 @@ from headgate_operator.recorder import Recorder
 from headgate_operator.servers import Servers
 from headgate_operator.serving import metrics, probe, serving
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+from headgate_operator.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -94,6 +95,7 @@ class Operator:
         self._servers = Servers()
         self._substrate = KubernetesSubstrate(cluster, settings.redis_url, settings.worker_image)
         self._pulse = time.monotonic()
+        self._vitals = Vitals()
         self._pilot = Pilot(self._servers.of, self._substrate, clock=self._beat)
         self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)
         self._keeper = Keeper(
@@ -102,7 +104,9 @@ class Operator:
             servers=self._servers,
             pilot=self._pilot,
             recorder=Recorder(cluster, settings.identity),
+            vitals=self._vitals,
         )
+        self._vitals.watch(queue=lambda: self._keeper.waiting, leads=lambda: self._leader.leads)
         self._watching = asyncio.Event()
         self._answered = False
         self.ports: tuple[int, int] = (0, 0)
@@ -161,6 +165,7 @@ class Operator:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         registry.register(ReadingsCollector(self._readings))
+        registry.register(self._vitals)
         return registry
 
     async def _wait_for_api(self) -> None:

@@ -103,6 +103,21 @@ def _branch_metrics(branches: list[tuple[tuple[str, ...], BranchReading]]) -> It
     yield gauge("delayed_events", "Events that wait for a retry.", _measured(lambda m: m.delayed))
     yield gauge("age_seconds", "Age of the oldest event that is not settled.", lambda b: b.age_seconds)
     yield gauge(
+        "arrival_events_per_second",
+        "Events published a second, as the branch sees them.",
+        _measured_branch(lambda b: b.arrival_per_second),
+    )
+    yield gauge(
+        "settle_events_per_second",
+        "Events settled a second.",
+        _measured_branch(lambda b: b.settled_per_second),
+    )
+    yield gauge(
+        "backlog_trend_events_per_second",
+        "Growth of the backlog a second: what arrives less what is settled.",
+        _measured_branch(lambda b: b.arrival_per_second - b.settled_per_second),
+    )
+    yield gauge(
         "dead_letters",
         "Events in the dead-letter stream.",
         _measured(lambda m: m.dead_letters),
@@ -135,6 +150,10 @@ def _measured(
     figure: Callable[[BranchMeasurement], float | None],
 ) -> Callable[[BranchReading], float | None]:
     return lambda branch: None if branch.measurement is None else figure(branch.measurement)
+
+
+def _measured_branch(figure: Callable[[BranchReading], float]) -> Callable[[BranchReading], float | None]:
+    return lambda branch: None if branch.measurement is None else figure(branch)
 
 
 def _labels(reading: PipelineReading, *more: str) -> tuple[str, ...]:

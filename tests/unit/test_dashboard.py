@@ -9,20 +9,27 @@ import subprocess
 
 import pytest
 
-from dashboard import GRID_WIDTH, ROWS, dashboard, queries
-from metrics import operator_families, worker_families
+from dashboard import GRID_WIDTH, dashboard, queries
+from metrics import labels_of, operator_families, own_families, worker_families
+from panels import ROWS
 
 PANELS = [panel for row in ROWS for panel in row.panels]
 
 
-SERIES_OF = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
+SERIES_OF = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_count", "_sum"),
+    "info": ("_info",),
+}
+OF_THE_OPERATOR = ("headgate_operator_", "headgate_pilot_")  # these know no pipeline
 
 
 def exposed_series() -> dict[str, set[str]]:
     """Every series the operator and the workers expose, with its labels."""
     return {
-        family.name + suffix: {*family._labelnames, *(["le"] if suffix == "_bucket" else [])}
-        for family in (*operator_families(), *worker_families())
+        family.name + suffix: {*labels_of(family), *(["le"] if suffix == "_bucket" else [])}
+        for family in (*operator_families(), *own_families(), *worker_families())
         for suffix in SERIES_OF[family.type]
     }
 
@@ -42,9 +49,11 @@ def test_every_panel_has_a_description_a_unit_and_legends(panel):
 
 @pytest.mark.parametrize("expression", queries())
 def test_every_query_shows_only_the_chosen_namespace_and_pipeline(expression):
-    selectors = re.findall(r"headgate_\w+(\{[^}]*\})?", expression)
+    selectors = re.findall(r"(headgate_\w+)(\{[^}]*\})?", expression)
     assert selectors
-    for selector in selectors:
+    for name, selector in selectors:
+        if name.startswith(OF_THE_OPERATOR):
+            continue
         assert 'namespace=~"$namespace"' in selector
         assert 'pipeline=~"$pipeline"' in selector
 
@@ -53,10 +62,11 @@ def test_every_query_shows_only_the_chosen_namespace_and_pipeline(expression):
 def test_every_metric_is_exposed_and_has_the_labels_it_is_grouped_by(expression):
     series = exposed_series()
     groups = re.search(r"by \(([^)]*)\)", expression)
-    wanted = {"namespace", "pipeline", *(groups[1].split(", ") if groups else ())}
+    grouped = {*(groups[1].split(", ") if groups else ())}
     for name in re.findall(r"headgate_\w+", expression):
         assert name in series
-        assert wanted <= series[name]
+        assert grouped <= series[name]
+        assert name.startswith(OF_THE_OPERATOR) or {"namespace", "pipeline"} <= series[name]
 
 
 def test_every_exposed_metric_is_on_the_dashboard():
