@@ -51,6 +51,7 @@ def every_key(partition: PartitionKeys) -> list[str]:
         partition.joins,
         partition.joined,
         partition.settings,
+        partition.rejection,
         partition.timed_out,
         partition.counts,
         partition.values,

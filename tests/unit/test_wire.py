@@ -130,7 +130,7 @@ def test_an_error_reply_says_what_it_means(text: str, meant: type[Exception]) ->
 
 
 @pytest.mark.parametrize(
-    ("script", "line", "command"), [(SETTLE, "'XACK'", "XACK"), (PUBLISH, "'XADD', lane", "XADD")]
+    ("script", "line", "command"), [(SETTLE, "'XACK'", "XACK"), (PUBLISH, "'XADD', KEYS[lane]", "XADD")]
 )
 @pytest.mark.parametrize(
     "said",

@@ -1,5 +1,6 @@
 """The only code that talks to Redis: keys, scripts, and what each does."""
 
+from headgate.streams.backpressure import BackpressureError, OnBackpressure
 from headgate.streams.closing import Closed, close_branch, open_branch, read_closed, reopen_if_moved
 from headgate.streams.deadletters import DeadLetter, LetterFilter, read_dead_letters
 from headgate.streams.doorbell import Doorbell
@@ -27,11 +28,12 @@ from headgate.streams.publisher import (
 from headgate.streams.redrive import purge, redrive
 from headgate.streams.replay import ReplayPlan, plan_replay, replay
 from headgate.streams.server import Server
-from headgate.streams.settings import BranchStart, SourceSettings
+from headgate.streams.settings import BranchStart, Removal, SourceSettings
 from headgate.streams.state import read_counts, read_value, read_values
 from headgate.streams.sweep import Swept, sweep
 
 __all__ = [
+    "BackpressureError",
     "BranchMeasurement",
     "BranchStart",
     "Closed",
@@ -46,6 +48,7 @@ __all__ = [
     "NotOwnerError",
     "NotProvisionedError",
     "NotReplicatedError",
+    "OnBackpressure",
     "PartitionKeys",
     "PipelineKeys",
     "PipelineMeasurement",
@@ -53,6 +56,7 @@ __all__ = [
     "Receipt",
     "RefusedEventError",
     "Rejection",
+    "Removal",
     "ReplayPlan",
     "Replicated",
     "Server",

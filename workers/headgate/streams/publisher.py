@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.event import InvalidEventError, Lane, NewEvent, to_fields
+from headgate.streams.backpressure import BackpressureError, OnBackpressure, pause_seconds
 from headgate.streams.durability import Replicated, ReplicatedCalls
 from headgate.streams.errors import (
     NotProvisionedError,
@@ -18,6 +19,7 @@ from headgate.streams.errors import (
     ServerUnavailableError,
     StreamsError,
 )
+from headgate.streams.gate import Rejection
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 
     from headgate.schema import Schema
 
+    _Part = tuple[int, str, list[Any]]  # an event's place, its id, and what publish.lua is told of it
+
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
+_REFUSED = 2  # publish.lua's word for an event of a rejected lane
 _BATCH = 100  # events a script call: long enough to be cheap, short enough to leave the server to others
 
 
@@ -91,6 +96,10 @@ class Publisher:
     without an id gets a random one. So while the server cannot be reached, as in a failover, a publish repeats
     itself for `retry_seconds`; a receipt may then say duplicate of what this very publish wrote. With a dedupe
     window of 0 a repetition would write twice: then it raises at once.
+
+    Events of a lane that a level of backpressure rejects are not taken, but for ids published before: with
+    `on_backpressure` "raise" a publish raises BackpressureError, with "wait" it waits until they are taken, however
+    long that is (put `asyncio.timeout` around it).
     """
 
     def __init__(
@@ -103,6 +112,7 @@ class Publisher:
         durability: Replicated | None = None,
         retry_seconds: float = 10,
         schema: Schema | None = None,
+        on_backpressure: OnBackpressure | str = OnBackpressure.RAISE,
     ) -> None:
         self._server = server
         self._keys = keys
@@ -112,10 +122,17 @@ class Publisher:
         self._schema = schema
         self._replicated = None if durability is None else ReplicatedCalls(server, durability)
         self._retry_seconds = retry_seconds if self._window_ms else 0.0
+        self._on_backpressure = OnBackpressure(on_backpressure)
 
     @classmethod
     async def open(
-        cls, server: Server, namespace: str, pipeline: str, *, retry_seconds: float = 10
+        cls,
+        server: Server,
+        namespace: str,
+        pipeline: str,
+        *,
+        retry_seconds: float = 10,
+        on_backpressure: OnBackpressure | str = OnBackpressure.RAISE,
     ) -> Publisher:
         """A publisher with the partitions, dedupe window, durability and schema that the pipeline's manifest says.
 
@@ -129,20 +146,30 @@ class Publisher:
 
             schema = compile_schema(settings.schema)
         window = settings.dedupe_window_seconds
-        return cls(server, keys, window, durability=durability, schema=schema, retry_seconds=retry_seconds)
+        return cls(
+            server,
+            keys,
+            window,
+            durability=durability,
+            schema=schema,
+            retry_seconds=retry_seconds,
+            on_backpressure=on_backpressure,
+        )
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
-        """Publishes events, in order within a partition; gives a receipt for each, in the order given.
+        """Publishes events, in order within a partition and lane; gives a receipt for each, in the order given.
 
+        Events are written in calls of a hundred, each of them whole or not at all. A rejection that begins or ends
+        between two calls refuses the events of some: those come later than what was taken, when they are taken.
         An event without a traceparent gets that of the current OpenTelemetry span, if there is one.
 
         Raises TypeError when an event's data is nothing JSON can carry and RefusedEventError when it does not conform
         to the source's schema (then nothing is published), ServerUnavailableError when the server cannot be reached
-        (then some may be), NotReplicatedError.
+        (then some may be), NotReplicatedError, BackpressureError (then the events of lanes that flow are).
         """
         now_ms = int(self._clock() * 1000)
         traceparent = current_traceparent()
-        by_partition: dict[int, list[tuple[int, str, list[Any]]]] = {}
+        waiting: dict[int, list[_Part]] = {}
         for place, event in enumerate(events):
             event_id = event.id or uuid.uuid4().hex
             fields = to_fields(event, event_id, now_ms, traceparent)
@@ -150,36 +177,61 @@ class Publisher:
                 _check(self._schema, place, event, fields[1])
             number = self._keys.partition_of(event.key if event.key is not None else event_id)
             part = [_LANE_NUMBER[event.lane], event_id, len(fields), *fields]
-            by_partition.setdefault(number, []).append((place, event_id, part))
+            waiting.setdefault(number, []).append((place, event_id, part))
 
+        receipts: list[Receipt | None] = [None] * len(events)
+        least: int | None = None
+        while waiting:
+            waiting, rejection, replicas = await self._write(waiting, receipts)
+            if replicas is not None:
+                least = replicas if least is None else min(least, replicas)
+            if rejection is None or self._on_backpressure is OnBackpressure.RAISE:
+                break
+            await asyncio.sleep(pause_seconds(rejection))
+        given = [receipt for receipt in receipts if receipt is not None]
+        if least is not None and self._durability is not None and least < self._durability.replicas:
+            raise NotReplicatedError(given, least, self._durability)
+        if waiting and rejection is not None:
+            raise BackpressureError(rejection, receipts)
+        return given
+
+    async def _write(
+        self, waiting: dict[int, list[_Part]], receipts: list[Receipt | None]
+    ) -> tuple[dict[int, list[_Part]], Rejection | None, int | None]:
+        """Writes events, by partition, and their receipts to their places.
+
+        Gives those that were refused, what refuses them, and how many replicas have the others (None: there are none).
+        """
         calls: list[Call] = []
-        batches: list[tuple[int, list[tuple[int, str, list[Any]]]]] = []
-        for number, parts in by_partition.items():
+        batches: list[tuple[int, list[_Part]]] = []
+        for number, parts in waiting.items():
             keys = self._keys.partition(number)
             for start in range(0, len(parts), _BATCH):
                 batch = parts[start : start + _BATCH]
                 args = [value for _, _, part in batch for value in part]
                 told = (self._window_ms, 0 if self._replicated is None else 1, *args)
-                calls.append(
-                    Call(PUBLISH, (*keys.lanes, keys.dedupe("")), told, repeatable=self._window_ms > 0)
-                )
+                names = (*keys.lanes, keys.dedupe(""), keys.rejection)
+                calls.append(Call(PUBLISH, names, told, repeatable=self._window_ms > 0))
                 batches.append((number, batch))
 
-        receipts: list[Receipt | None] = [None] * len(events)
-        replies, acknowledged = await self._run_all(calls)
-        for (number, batch), reply in zip(batches, replies, strict=True):
+        refused: dict[int, list[_Part]] = {}
+        rejection: Rejection | None = None
+        replicas: int | None = None
+        for (number, batch), (reply, had) in zip(batches, await self._run_all(calls), strict=True):
             if isinstance(reply, Exception):
                 raise reply
-            for at, (place, event_id, _) in enumerate(batch):
-                entry, seen = reply[2 * at].decode(), reply[2 * at + 1]
-                receipts[place] = Receipt(event_id, number, entry, duplicate=bool(seen))
-        given = [receipt for receipt in receipts if receipt is not None]
-        if calls and self._durability is not None and acknowledged < self._durability.replicas:
-            raise NotReplicatedError(given, acknowledged, self._durability)
-        return given
+            for at, part in enumerate(batch):
+                said, outcome = reply[2 * at].decode(), reply[2 * at + 1]
+                if outcome == _REFUSED:
+                    rejection = Rejection.decode(said)
+                    refused.setdefault(number, []).append(part)
+                else:
+                    replicas = had if replicas is None else min(replicas, had)
+                    receipts[part[0]] = Receipt(part[1], number, said, duplicate=bool(outcome))
+        return refused, rejection, replicas
 
-    async def _run_all(self, calls: Sequence[Call]) -> tuple[list[Any], int]:
-        """Every call's reply, and how many replicas have them all; asks again where a server may come back."""
+    async def _run_all(self, calls: Sequence[Call]) -> list[tuple[Any, int]]:
+        """Every call's reply, and how many replicas have it; asks again where a server may come back."""
         found: list[tuple[Any, int]] = [(None, 0)] * len(calls)
         asking = list(range(len(calls)))
         until = time.monotonic() + self._retry_seconds
@@ -194,7 +246,7 @@ class Publisher:
             attempt += 1
             with contextlib.suppress(ServerUnavailableError):
                 await self._server.rediscover()
-        return [reply for reply, _ in found], min((replicas for _, replicas in found), default=0)
+        return found
 
     async def _ask(self, calls: Sequence[Call]) -> list[tuple[Any, int]]:
         try:
