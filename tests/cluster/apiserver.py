@@ -14,6 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from headgate_operator.crd import crd
+
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
 
@@ -90,6 +92,22 @@ class ApiServer:
         while self.kubectl("explain", resource).returncode != 0:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the API server does not know {resource} after {_START_SECONDS} s")
+            time.sleep(0.2)
+
+    def serve_pipelines(self) -> None:
+        """Makes it serve FanoutPipelines; raises RuntimeError when it does not in time."""
+        definition = crd()
+        deadline = time.monotonic() + _START_SECONDS
+        # On a busy machine the API server refuses a request or two although it says that it is ready.
+        while (
+            self.kubectl("apply", "-f", "-", given=definition).returncode != 0
+            or self.kubectl(
+                "wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}"
+            ).returncode
+            != 0
+        ):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the API server does not serve FanoutPipelines after {_START_SECONDS} s")
             time.sleep(0.2)
 
     def _spawn(self, *command: str) -> None:

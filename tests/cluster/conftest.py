@@ -13,17 +13,40 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.apiserver import ApiServer
 from cluster.installation import install
 from cluster.kube import OPERATOR_NAMESPACE, Cluster, cluster_runs, start_cluster, stop_cluster
 from cluster.node import Node
 from cluster.streams import Streams
 from cluster.video import BRANCHES, NAME, VideoExample, video_example
 from headgate.streams import PipelineKeys
+from headgate_operator.cluster import Cluster as ApiClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 _CLUSTERS: list[Cluster] = []
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server alone that serves FanoutPipelines, for all tests that need no node."""
+    server = ApiServer(tmp_path_factory.mktemp("api-server"))
+    server.start()
+    try:
+        server.serve_pipelines()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def api(api_server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiClient]:
+    """The operator's client of that API server."""
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    connected = await ApiClient.connect()
+    yield connected
+    await connected.aclose()
 
 
 @pytest.fixture(scope="session")
