@@ -52,6 +52,27 @@ async def test_measuring_writes_nothing(server: Server) -> None:
         assert await canal.snapshot() == before
 
 
+async def test_one_at_rest_is_the_same_measurement_as_before_until_anything_changes(server: Server) -> None:
+    async with desk(server, ("a",), partitions=2) as canal:
+        wanted = [(canal.keys, ("a",))]
+        (first,) = await measure(server, wanted)
+        assert first is not None
+        time_of_first = first.now_ms
+        await asyncio.sleep(0.01)
+        (second,) = await measure(server, wanted, [first])
+        assert second is first
+        assert first.now_ms > time_of_first
+        await canal.publish(1)
+        (third,) = await measure(server, wanted, [first])
+        assert third is not first
+        assert (third.published, third.branches["a"].backlog) == (1, 1)
+        await asyncio.sleep(0.01)
+        (fourth,) = await measure(server, wanted, [third])
+        assert fourth.branches["a"].age_ms > third.branches["a"].age_ms, "what waits grows older"
+        (other,) = await measure(server, [(canal.keys, ("b",))], [first])
+        assert list(other.branches) == ["b"]
+
+
 async def test_many_pipelines_are_measured_together_each_with_its_own_figures(server: Server) -> None:
     async with desk(server, partitions=2) as canal:
         await canal.publish(1, 2, 3)
@@ -156,7 +177,9 @@ async def test_the_doorbell_rings_for_what_is_published_after_the_measuring(
         last_ids = (await canal.measured()).last_ids
         ring = asyncio.ensure_future(doorbell.wait(last_ids, 20))
         await canal.publish(NewEvent(data="now", lane=Lane.LOW))
-        assert await ring
+        (rang,) = await ring
+        assert rang in last_ids, "it says which stream rang"
+        assert rang.endswith("low")
         assert await doorbell.wait(last_ids, 20), "what came between measuring and waiting rings too"
 
 

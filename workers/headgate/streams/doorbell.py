@@ -21,14 +21,14 @@ class Doorbell:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    async def wait(self, last_ids: Mapping[str, str], seconds: float) -> bool:
-        """Waits until something newer than `last_ids` (stream to entry id) is published; False after `seconds`.
+    async def wait(self, last_ids: Mapping[str, str], seconds: float) -> frozenset[str]:
+        """Waits until something newer than `last_ids` (stream to entry id) is published; gives the streams that rang.
 
-        Raises ServerUnavailableError.
+        None of them after `seconds`. Raises ServerUnavailableError.
         """
         if not last_ids:
             await asyncio.sleep(seconds)
-            return False
+            return frozenset()
         by_slot: dict[str, dict[str, str]] = {}
         for stream, last in last_ids.items():
             slot = stream.partition("}")[0] if self._server.is_cluster else ""
@@ -36,15 +36,15 @@ class Doorbell:
         reads = [asyncio.ensure_future(self._read(part, seconds)) for part in by_slot.values()]
         try:
             for read in asyncio.as_completed(reads):
-                if await read:
-                    return True
-            return False
+                if rang := await read:
+                    return rang
+            return frozenset()
         finally:
             for task in reads:
                 task.cancel()
             await asyncio.gather(*reads, return_exceptions=True)
 
-    async def _read(self, last_ids: Mapping[str, str], seconds: float) -> bool:
+    async def _read(self, last_ids: Mapping[str, str], seconds: float) -> frozenset[str]:
         # A connection of its own: whoever gives up a blocking read leaves its connection unusable for others.
         wire = await open_wire(self._server, next(iter(last_ids)))
         block_ms = max(1, int(seconds * 1000))
@@ -57,4 +57,4 @@ class Doorbell:
             raise ServerUnavailableError(f"Redis server {self._server.name}: no answer") from error
         finally:
             wire.close()
-        return bool(reply)
+        return frozenset(stream.decode() for stream, _ in reply or ())

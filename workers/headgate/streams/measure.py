@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,14 +85,25 @@ class PipelineMeasurement(msgspec.Struct, kw_only=True):
     outbox: int = 0
     branches: dict[str, BranchMeasurement] = msgspec.field(default_factory=dict)
     last_ids: dict[str, str] = msgspec.field(default_factory=dict)
+    said: list[Any] = msgspec.field(default_factory=list)
+    """What the server said of each partition, but for the time."""
+
+    @property
+    def is_ageing(self) -> bool:
+        """Whether it is another one a moment later although nothing happens: something waits, and grows older."""
+        return any(branch.backlog != 0 for branch in self.branches.values())
 
 
 async def measure(
-    server: Server, wanted: Sequence[tuple[PipelineKeys, Sequence[str]]]
+    server: Server,
+    wanted: Sequence[tuple[PipelineKeys, Sequence[str]]],
+    known: Sequence[PipelineMeasurement | None] = (),
 ) -> list[PipelineMeasurement | None]:
     """Measures pipelines (their keys and branches), in one round trip on a single server.
 
     None stands for a pipeline the server could not measure; raises ServerUnavailableError when it cannot be reached.
+    `known` are earlier measurements of the same: one of which nothing changed comes back as the same object, with the
+    time of now. Of a thousand pipelines at rest that is nearly all, and a comparison costs a tenth of the figures.
     """
     calls = [
         Call(MEASURE, (*partition.lanes, f"{partition.tag}:"), tuple(branches))
@@ -100,16 +112,25 @@ async def measure(
     ]
     replies = iter(await server.run_all(calls))
     measured: list[PipelineMeasurement | None] = []
-    for keys, branches in wanted:
+    for (keys, branches), before in zip_longest(wanted, known):
         parts = [next(replies) for _ in keys.all]
         if any(isinstance(part, Exception) for part in parts):
             measured.append(None)
             continue
-        whole = PipelineMeasurement(branches={branch: BranchMeasurement() for branch in branches})
+        said = [part[1:] for part in parts]
+        if before is not None and _is_still(before, said, branches):
+            before.now_ms = max(part[0] for part in parts)
+            measured.append(before)
+            continue
+        whole = PipelineMeasurement(branches={branch: BranchMeasurement() for branch in branches}, said=said)
         for partition, part in zip(keys.all, parts, strict=True):
             _add_partition(whole, partition.lanes, part, branches)
         measured.append(whole)
     return measured
+
+
+def _is_still(before: PipelineMeasurement, said: list[Any], branches: Sequence[str]) -> bool:
+    return before.said == said and tuple(before.branches) == tuple(branches) and not before.is_ageing
 
 
 def _add_partition(
