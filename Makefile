@@ -47,3 +47,7 @@ bench-cluster: venv ## how fast the control plane is on a real cluster
 .PHONY: chaos-workers
 chaos-workers: venv ## a ledger of what workers did while they, their connections and the server were killed; ARGS='--help'
 	@PYTHONPATH=tests $(BIN)/python -m chaos.ledger $(ARGS)
+
+.PHONY: bench-autoscale
+bench-autoscale: venv ## the pilot beside KEDA and an oracle, on six load traces, and its reaction on a cluster; ARGS='--help'
+	@PYTHONPATH=tests $(BIN)/python -m bench.autoscale $(ARGS)

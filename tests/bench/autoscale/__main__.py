@@ -1,0 +1,80 @@
+"""`make bench-autoscale`: the pilot beside KEDA and beside an oracle that knows the future.
+
+Six recorded load traces are replayed in simulated time against the pilot's own decision, against a model of KEDA with
+its defaults and tuned as far as it goes, and against the least anybody could do. Then the pilot is measured on
+the cluster of hack/cluster: twelve bursts from zero to one worker and to 32, the way back to zero, and one trace in
+real time.
+
+The last line is JSON; a target that is missed ends the command with 1, and is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from bench.autoscale.comparison import compare, figures
+from bench.autoscale.targets import missed
+from bench.autoscale.traces import BRANCHES, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = """examples:
+  make bench-autoscale                                     all of it, with the cluster: about ten minutes
+  make bench-autoscale ARGS=--simulated                    simulated time only: half a minute
+  make bench-autoscale ARGS='--simulated --traces bursts'  one trace
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's settings; raises SystemExit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.autoscale",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--traces", nargs="+", choices=tuple(BRANCHES), default=tuple(BRANCHES), help="which traces (all)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="how long each event takes, and where KEDA is in its periods as a trace begins (%(default)s)",
+    )
+    parser.add_argument("--simulated", action="store_true", help="without the cluster")
+    return parser.parse_args(arguments)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what was asked for; 1 when a target was missed."""
+    settings = parse(arguments)
+    comparisons = []
+    for name in settings.traces:
+        comparison = compare(load(name), settings.seed)
+        comparisons.append(comparison)
+        for line in comparison.lines():
+            say(line)
+    found: dict[str, Any] = {
+        **figures(comparisons),
+        "traces": {comparison.trace.name: figures([comparison]) for comparison in comparisons},
+        "seed": settings.seed,
+    }
+    failures = missed(found)
+    for failure in failures:
+        say(f"missed: {failure}")
+    print(json.dumps(found))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
