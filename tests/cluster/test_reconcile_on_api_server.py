@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from cluster.apiserver import ApiServer
 from headgate.streams import PipelineKeys
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.cluster import Cluster
-from headgate_operator.crd import crd
 from headgate_operator.reconcile import Findings, reconcile
 from headgate_operator.servers import Servers
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
@@ -30,26 +28,13 @@ from streams.servers import redis7
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cluster.apiserver import ApiServer
     from headgate.streams import Server
     from headgate_operator.pipeline import Pipeline
 
 HEADGATE = str(Path(sys.executable).with_name("headgate"))
 RBAC = Path(__file__).parents[2] / "docs" / "reference" / "rbac.md"
 CHILDREN = "deployments,serviceaccounts,secrets"
-
-
-@pytest.fixture(scope="module")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("api-server"))
-    server.start()
-    try:
-        name = f"crd/{crd()['metadata']['name']}"
-        # On a busy machine the API server refuses a request or two although it says that it is ready.
-        eventually(lambda: server.kubectl("apply", "-f", "-", given=crd()).returncode == 0)
-        eventually(lambda: server.kubectl("wait", "--for=condition=Established", name).returncode == 0)
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -59,11 +44,8 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
-async def cluster(api_server, monkeypatch):
-    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
-    connected = await Cluster.connect()
-    yield connected
-    await connected.aclose()
+def cluster(api):
+    return api
 
 
 class Plane:
