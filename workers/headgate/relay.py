@@ -14,7 +14,7 @@ import structlog
 
 from headgate.event import DATA, ID, LANE_NUMBER, SOURCE, TIME, TYPE, Lane, encode_data
 from headgate.join.record import record_of
-from headgate.streams.errors import NotProvisionedError, StreamsError
+from headgate.streams.errors import NotProvisionedError, ServerRefusedError, StreamsError
 from headgate.streams.outcome import netstrings, split_netstrings
 from headgate.streams.publisher import find_pipeline
 from headgate.streams.script import DELIVER
@@ -165,11 +165,19 @@ class Relay:
             try:
                 self._targets[name] = (await find_pipeline(self._server, namespace, pipeline))[0]
             except NotProvisionedError:
-                self._targets[name] = None
-                if name not in self._complained:
-                    self._complained.add(name)
-                    log.warning("relay.no_target", pipeline=name, kept="until it is there")
+                self._without(name, "relay.no_target", "until it is there")
+            except ServerRefusedError as error:
+                # A pipeline's own user adds to its namespace only; what it may not must not hold up the rest.
+                if "NOPERM" not in str(error):
+                    raise
+                self._without(name, "relay.denied", "until our user may add to it")
         return self._targets[name]
+
+    def _without(self, name: str, event: str, kept: str) -> None:
+        self._targets[name] = None
+        if name not in self._complained:
+            self._complained.add(name)
+            log.warning(event, pipeline=name, kept=kept)
 
 
 def _delivery(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from headgate.streams.script import Script
+    from headgate.streams.url import ServerUrl
 
 SOCKET_SECONDS = 5.0
 _SENTINEL_SECONDS = 1.0  # a sentinel that says nothing is passed over
@@ -76,25 +77,14 @@ class Server:
         return cls(url)
 
     def _connect(self) -> Any:
-        target = self.target
-        options: dict[str, Any] = {
-            "socket_timeout": SOCKET_SECONDS,
-            "socket_connect_timeout": SOCKET_SECONDS,
-            "protocol": 2,
-            "driver_info": None,  # CLIENT SETINFO, which no user needs a right for then
-            **target.options,
-            "username": target.username,
-            "password": target.password,
-        }
+        target, options = self.target, client_options(self.target)
         if self.is_cluster:
             nodes = [ClusterNode(host, port) for host, port in target.hosts]
-            return RedisCluster(startup_nodes=nodes, ssl=target.is_tls, retry=_never(), **options)
-        options |= {"ssl": target.is_tls, "db": target.db, "retry": _never()}
+            return RedisCluster(startup_nodes=nodes, **options)
         if target.service is not None:
-            asking = {**options, "username": None, "password": None, "db": 0, **target.sentinel_login}
-            asking |= {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
-            self._sentinel = Sentinel(target.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+            self._sentinel = sentinel(target)
             return self._sentinel.master_for(target.service)
+        options["db"] = target.db
         if target.path is not None:
             return redis.Redis(unix_socket_path=target.path, **options)
         ((host, port),) = target.hosts
@@ -294,6 +284,29 @@ def places_by_slot(calls: Sequence[Call]) -> list[list[int]]:
     for place, call in enumerate(calls):
         places.setdefault(call.keys[0].partition("}")[0], []).append(place)
     return list(places.values())
+
+
+def client_options(target: ServerUrl) -> dict[str, Any]:
+    """How the client library connects to any node of a server: its login, TLS, time-outs, and nothing asked twice."""
+    return {
+        "socket_timeout": SOCKET_SECONDS,
+        "socket_connect_timeout": SOCKET_SECONDS,
+        "protocol": 2,
+        "driver_info": None,  # CLIENT SETINFO, which no user needs a right for then
+        **target.options,
+        "username": target.username,
+        "password": target.password,
+        "ssl": target.is_tls,
+        "retry": _never(),
+    }
+
+
+def sentinel(target: ServerUrl) -> Sentinel:
+    """The sentinels of a server that is known to some; they have logins of their own."""
+    options = client_options(target) | {"db": target.db}
+    asking = {**options, "username": None, "password": None, "db": 0, **target.sentinel_login}
+    asking |= {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
+    return Sentinel(target.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
 
 
 def _never() -> Retry:
