@@ -1,8 +1,9 @@
-"""Waiting for the next tick, or for the first event of a branch without workers: whichever comes first."""
+"""Listening for the first event of pipelines that nobody looks at meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.streams import Doorbell
@@ -12,42 +13,59 @@ if TYPE_CHECKING:
 
     from headgate.streams import Server
 
+LISTEN_SECONDS = 60.0  # a read that nobody ends is asked again: its connection may have died unheard
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class _Ear:
+    last_ids: Mapping[str, str]
+    task: asyncio.Task[frozenset[str]]
+
 
 class Bells:
-    """A doorbell a server: one blocking read that every publish ends."""
+    """A doorbell a server: one blocking read that every publish ends. It is kept from tick to tick."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._ringing: dict[Server, asyncio.Task[bool]] = {}
+        self._ears: dict[Server, _Ear] = {}
 
-    async def wait(self, waiting: Mapping[Server, Mapping[str, str]], until: float) -> None:
-        """Returns at `until`, or when a stream got an event after its last id; `waiting` gives those by server."""
+    def listen(self, waiting: Mapping[Server, Mapping[str, str]]) -> None:
+        """From now on to these: streams and the ids after which an event rings, by server."""
+        for server in self._ears.keys() - waiting.keys():
+            self._ears.pop(server).task.cancel()
         for server, last_ids in waiting.items():
-            if server not in self._ringing:
-                self._ringing[server] = asyncio.create_task(
-                    _ring(server, dict(last_ids), until - self._clock())
-                )
+            ear = self._ears.get(server)
+            if ear is not None and ear.last_ids == last_ids and not ear.task.done():
+                continue
+            if ear is not None:
+                ear.task.cancel()
+            self._ears[server] = _Ear(last_ids, asyncio.create_task(_ring(server, last_ids)))
+
+    async def wait(self, until: float) -> frozenset[str]:
+        """The streams that rang, as soon as any did; none when it is `until`."""
         while (left := until - self._clock()) > 0:
-            if not self._ringing:
+            tasks = [ear.task for ear in self._ears.values()]
+            if not tasks:
                 await asyncio.sleep(left)
-                return
-            done, _ = await asyncio.wait(
-                self._ringing.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            self._ringing = {server: task for server, task in self._ringing.items() if task not in done}
-            if any(task.result() for task in done):
-                return
+                break
+            done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            self._ears = {server: ear for server, ear in self._ears.items() if ear.task not in done}
+            if rang := frozenset[str]().union(*(task.result() for task in done)):
+                return rang
+        return frozenset()
 
     async def aclose(self) -> None:
         """Stops listening."""
-        for task in self._ringing.values():
+        tasks = [ear.task for ear in self._ears.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._ringing.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ring(server: Server, last_ids: dict[str, str], seconds: float) -> bool:
+async def _ring(server: Server, last_ids: Mapping[str, str]) -> frozenset[str]:
     try:
-        return await Doorbell(server).wait(last_ids, max(seconds, 0.01))
+        return await Doorbell(server).wait(last_ids, LISTEN_SECONDS)
     except Exception:  # noqa: BLE001 - the next tick says what is wrong with the server
-        await asyncio.sleep(max(seconds, 0.01))
-        return False
+        await asyncio.sleep(RETRY_SECONDS)
+        return frozenset()

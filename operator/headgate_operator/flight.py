@@ -47,6 +47,10 @@ class Flight:
     branches: defaultdict[str, BranchMemory] = field(default_factory=lambda: defaultdict(BranchMemory))
     rate: Rate = field(default_factory=Rate)
     reading: PipelineReading | None = None
+    due: float = float("-inf")
+    """When it is looked at again, by the pilot's clock."""
+    at_rest: bool = False
+    """Whether nothing was under way at the last look (see headgate_operator.rest)."""
     swept: float = float("-inf")
     rejects: bool = False
     """Whether publishers are refused anything."""

@@ -1,13 +1,14 @@
-"""The pilot: every second it measures all pipelines, decides, and applies replicas and gates.
+"""The pilot: every second it measures pipelines, decides, and applies replicas and gates.
 
-One round trip a server measures everything on it. Between ticks a doorbell (a blocking read that every publish ends)
-wakes the pilot for branches at zero. Whatever cannot be measured is held as it is, and a pipeline or server that
-fails never stops another.
+One round trip a server measures everything on it that has something to do. A pipeline at rest is looked at every few
+seconds, and at once when its doorbell rings (a blocking read that every publish ends) or a watch tells of its workers.
+Whatever cannot be measured is held as it is, and a pipeline or server that fails never stops another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import TYPE_CHECKING
 
@@ -18,26 +19,39 @@ from headgate.streams.url import redact
 from headgate_operator.bells import Bells
 from headgate_operator.flight import Flight
 from headgate_operator.readings import BranchReading, PipelineReading
+from headgate_operator.rest import is_at_rest, listens
 from headgate_operator.steering import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from headgate.streams import PipelineMeasurement, Server
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Substrate
 
 TICK_SECONDS = 1.0
-ROUND_TIMEOUT_SECONDS = 15.0  # one server's round, the substrate's calls included
-MIN_PAUSE_SECONDS = 0.05  # between ticks, however often the doorbell rings
+REST_SECONDS = 10.0
+"""A pipeline at rest is looked at this often, spread so that no tick has more of them than another."""
+REST_SWEEP_SECONDS = 60.0
+"""And swept this often."""
+ROUND_TIMEOUT_SECONDS = 15.0  # one server's share of a round, the substrate's calls included
+MIN_PAUSE_SECONDS = 0.05  # between looks, however often the doorbell rings
+_AT_ONCE = 50  # pipelines: the loop has others to serve between two shares of a round
+_SLACK_SECONDS = 0.1  # a look that comes this much early is as good as on time
 
 __all__ = ["BranchReading", "Pilot", "PipelineReading"]
 
 log = structlog.get_logger()
 
+Key = tuple[str, str]
+
 
 class Pilot:
-    """Flies any number of pipelines: `server_for` gives a pipeline's server, `clock` seconds that only grow."""
+    """Flies any number of pipelines: `server_for` gives a pipeline's server, `clock` seconds that only grow.
+
+    `rest_seconds` of a TICK_SECONDS lets none rest. `permit` is asked before each look and may raise to end the flight.
+    `looked` hears of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began.
+    """
 
     def __init__(
         self,
@@ -45,22 +59,32 @@ class Pilot:
         substrate: Substrate,
         *,
         clock: Callable[[], float] = time.monotonic,
+        rest_seconds: float = TICK_SECONDS,
+        permit: Callable[[], None] = lambda: None,
+        ticked: Callable[[float, float], None] = lambda _seconds, _late: None,
     ) -> None:
         self._server_for = server_for
+        self._substrate = substrate
         self._steering = Steering(substrate)
         self._clock = clock
-        self._flights: dict[tuple[str, str], Flight] = {}
+        self._rest_seconds = rest_seconds
+        self._permit = permit
+        self._ticked = ticked
+        self._flights: dict[Key, Flight] = {}
         self._rounds: dict[Server, asyncio.Task[None]] = {}
         self._bells = Bells(clock)
+        self._ringers: dict[str, Key] = {}
+        self.looked: Callable[[Key], None] = lambda _: None
 
     def add(self, pipeline: Pipeline) -> None:
         """Flies this pipeline from the next tick on; replaces one of the same name, keeping what was learnt."""
         key = (pipeline.namespace, pipeline.name)
         if key in self._flights:
             flight = self._flights[key]
-            flight.pipeline, flight.relay = pipeline, None
+            flight.pipeline, flight.relay, flight.at_rest = pipeline, None, False
             for gone in flight.branches.keys() - set(pipeline.branch_names):
                 del flight.branches[gone]
+            self.wake(*key)
         else:
             self._flights[key] = Flight(pipeline)
 
@@ -68,8 +92,18 @@ class Pilot:
         """Leaves this pipeline alone from now on; unknown ones are ignored."""
         self._flights.pop((namespace, name), None)
 
+    def wake(self, namespace: str, name: str) -> None:
+        """Something about this pipeline changed: the next tick looks at it, at rest or not."""
+        if flight := self._flights.get((namespace, name)):
+            flight.due = float("-inf")
+
+    def reading(self, namespace: str, name: str) -> PipelineReading | None:
+        """The last reading of a pipeline; None before its first tick."""
+        flight = self._flights.get((namespace, name))
+        return flight.reading if flight is not None else None
+
     @property
-    def readings(self) -> dict[tuple[str, str], PipelineReading]:
+    def readings(self) -> dict[Key, PipelineReading]:
         """The last reading of each pipeline, by (namespace, name); absent before its first tick."""
         return {key: flight.reading for key, flight in self._flights.items() if flight.reading is not None}
 
@@ -82,26 +116,37 @@ class Pilot:
         return healed
 
     async def run(self) -> None:
-        """Ticks every second, and at once when the doorbell rings, until cancelled."""
+        """Ticks every second, and looks at once at whom the doorbell rings for, until cancelled."""
+        planned = self._clock()
         try:
             while True:
                 started = self._clock()
                 await self.tick()
+                self._ticked(self._clock() - started, started - planned)
+                planned = max(planned + TICK_SECONDS, started + MIN_PAUSE_SECONDS)
                 await asyncio.sleep(MIN_PAUSE_SECONDS)
-                await self._bells.wait(self._at_zero(), started + TICK_SECONDS)
+                while rang := await self._ring(planned):
+                    for key in {self._ringers[stream] for stream in rang & self._ringers.keys()}:
+                        self.wake(*key)
+                    await self.tick()
+                    await asyncio.sleep(MIN_PAUSE_SECONDS)
         finally:
             for task in self._rounds.values():
                 task.cancel()
             await asyncio.gather(*self._rounds.values(), return_exceptions=True)
             await self._bells.aclose()
 
-    async def tick(self) -> dict[tuple[str, str], PipelineReading]:
-        """Measures, decides and applies once, all servers side by side; returns the readings.
+    async def tick(self) -> dict[Key, PipelineReading]:
+        """Measures, decides and applies once for all that are due, servers side by side; returns the readings.
 
         A server that does not answer within a tick is left to finish in the background and skipped meanwhile.
         """
+        self._permit()
+        now = self._clock()
         by_server: dict[Server, list[Flight]] = {}
         for flight in self._flights.values():
+            if flight.due > now:
+                continue
             # One that has no server any more is on its way out.
             with flight.noting("no server"):
                 by_server.setdefault(self._server_for(flight.pipeline), []).append(flight)
@@ -117,24 +162,37 @@ class Pilot:
 
     async def _round(self, server: Server, flights: list[Flight]) -> None:
         try:
-            async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-                measurements = await self._measure(server, flights)
-                await asyncio.gather(
-                    *(
-                        self._steer_alone(server, flight, measurement)
-                        for flight, measurement in zip(flights, measurements, strict=True)
-                    )
-                )
+            for at in range(0, len(flights), _AT_ONCE):
+                async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
+                    await self._look(server, flights[at : at + _AT_ONCE])
         except TimeoutError:
             log.warning("round timed out", server=redact(server.url), seconds=ROUND_TIMEOUT_SECONDS)
 
-    async def _measure(self, server: Server, flights: list[Flight]) -> list[PipelineMeasurement | None]:
+    async def _look(self, server: Server, flights: Sequence[Flight]) -> None:
+        now = self._clock()
+        due = now + TICK_SECONDS - _SLACK_SECONDS
+        for flight in flights:
+            flight.due = due
+        measurements = await self._measure(server, flights)
+        await asyncio.gather(
+            *(
+                self._steer_alone(server, flight, measurement)
+                for flight, measurement in zip(flights, measurements, strict=True)
+            )
+        )
+        for flight in flights:
+            # One that was woken meanwhile has changed since: it is due as it is.
+            if flight.at_rest and flight.due == due:
+                flight.due = now + self._rest_seconds * random.uniform(0.9, 1.1)
+
+    async def _measure(self, server: Server, flights: Sequence[Flight]) -> list[PipelineMeasurement | None]:
         wanted = [(flight.pipeline.keys, flight.pipeline.branch_names) for flight in flights]
+        known = [flight.reading.measurement if flight.reading else None for flight in flights]
         for flight in flights:
             flight.errors = []
         measured: list[PipelineMeasurement | None] = [None] * len(flights)
         try:
-            measured = await measure(server, wanted)
+            measured = await measure(server, wanted, known)
         except Exception as error:  # noqa: BLE001 - whatever it is, unknown holds what is there
             for flight in flights:
                 flight.errors.append(f"cannot be measured: {error}")
@@ -144,19 +202,50 @@ class Pilot:
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None
     ) -> None:
         """Keeps a fault of ours with one pipeline from stopping the others; its next tick tries again."""
+        now = self._clock()
         try:
-            await self._steering.steer(server, flight, measurement, self._clock())
+            if await self._is_as_it_was(flight, measurement, now):
+                return
+            await self._steering.steer(server, flight, measurement, now)
         except Exception:
             log.exception("not steered", pipeline=str(flight.pipeline))
+            flight.at_rest = False
+            return
+        reading = flight.reading
+        flight.at_rest = self._rest_seconds > TICK_SECONDS and reading is not None and is_at_rest(reading)
+        self.looked((flight.pipeline.namespace, flight.pipeline.name))
 
-    def _at_zero(self) -> dict[Server, dict[str, str]]:
+    async def _is_as_it_was(
+        self, flight: Flight, measurement: PipelineMeasurement | None, now: float
+    ) -> bool:
+        """Whether a pipeline at rest was found as it was left, so that there is nothing to decide."""
+        reading = flight.reading
+        if not flight.at_rest or reading is None or measurement is not reading.measurement:
+            return False
+        if now - flight.swept >= REST_SWEEP_SECONDS or _has_hours(flight):
+            return False
+        try:
+            observed = await self._substrate.observe(flight.pipeline)
+        except Exception:  # noqa: BLE001 - whatever it is, a look in full says so
+            return False
+        return all(observed.get(name) == branch.workers for name, branch in reading.branches.items())
+
+    async def _ring(self, until: float) -> frozenset[str]:
+        now = self._clock()
         waiting: dict[Server, dict[str, str]] = {}
-        for flight in self._flights.values():
+        self._ringers = {}
+        for key, flight in self._flights.items():
             reading = flight.reading
-            if reading is None or reading.measurement is None:
+            if reading is None or reading.measurement is None or flight.due <= now:
                 continue
-            if any(branch.replicas == 0 for branch in reading.branches.values()):
+            if listens(reading, at_rest=flight.at_rest):
                 with flight.noting("no server"):
-                    server = self._server_for(flight.pipeline)
-                    waiting.setdefault(server, {}).update(reading.measurement.last_ids)
-        return waiting
+                    last_ids = reading.measurement.last_ids
+                    waiting.setdefault(self._server_for(flight.pipeline), {}).update(last_ids)
+                    self._ringers |= dict.fromkeys(last_ids, key)
+        self._bells.listen(waiting)
+        return await self._bells.wait(until)
+
+
+def _has_hours(flight: Flight) -> bool:
+    return any(branch.scale.schedule for branch in flight.pipeline.spec.branches)

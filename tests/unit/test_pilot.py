@@ -82,7 +82,9 @@ class World:
         self.now += seconds
         return asyncio.run(self.pilot.tick())
 
-    async def _measure(self, server: str, wanted: Any) -> list[PipelineMeasurement | None]:
+    async def _measure(
+        self, server: str, wanted: Any, _known: object = ()
+    ) -> list[PipelineMeasurement | None]:
         found = self.found[server]
         if isinstance(found, Exception):
             raise found
