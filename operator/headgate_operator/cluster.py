@@ -6,20 +6,24 @@ again and know no FanoutPipeline.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 from kubernetes.aio import client, config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from headgate_operator.manifests.names import Manifest
 
 FIELD_MANAGER = "headgate"
 REQUEST_SECONDS = 10.0
+CALLS_AT_ONCE = 32
+"""More would only wait in the API server instead of here, and be given up there."""
 _SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 
 _RESOURCES = {
@@ -27,10 +31,15 @@ _RESOURCES = {
     ("v1", "Secret"): "secrets",
     ("v1", "ServiceAccount"): "serviceaccounts",
     ("apps/v1", "Deployment"): "deployments",
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): "horizontalpodautoscalers",
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("events.k8s.io/v1", "Event"): "events",
     ("headgate.dev/v1alpha1", "FanoutPipeline"): "fanoutpipelines",
+    ("keda.sh/v1alpha1", "ScaledObject"): "scaledobjects",
 }
+
+on_answer: ContextVar[Callable[[], None]] = ContextVar("on_answer", default=lambda: None)
+"""Called in whose context the API server answers, whatever it says: who waits knows that it gets on."""
 
 
 class ClusterError(Exception):
@@ -51,11 +60,16 @@ class ConflictError(ClusterError):
 
 
 class Cluster:
-    """One API server. Every method raises ClusterError, and gives up after REQUEST_SECONDS."""
+    """One API server. Every method raises ClusterError, and gives up after REQUEST_SECONDS.
+
+    `permit` is asked before each write, and may raise to forbid it.
+    """
 
     def __init__(self, configuration: client.Configuration) -> None:
         configuration.retries = 0  # the callers are loops: they come again with a fresh look
         self.configuration = configuration
+        self.permit: Callable[[], None] = lambda: None
+        self._few = asyncio.Semaphore(CALLS_AT_ONCE)
         self._client = client.ApiClient(configuration)
 
     @classmethod
@@ -165,18 +179,22 @@ class Cluster:
         content_type: str = "application/json",
     ) -> Manifest:
         try:
-            request = await self._client.param_serialize(
-                method,
-                resource_path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = await self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
-            text = await response.read()  # type: ignore[no-untyped-call]
+            async with self._few:
+                if method != "GET":
+                    self.permit()
+                request = await self._client.param_serialize(
+                    method,
+                    resource_path,
+                    query_params=list((query or {}).items()),
+                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = await self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
+                text = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {resource_path}: {error!r}") from error
+        on_answer.get()()
         if response.status >= 400:
             raise _refusal(response.status, f"{method} {resource_path}", text)
         answer: Manifest = json.loads(text)

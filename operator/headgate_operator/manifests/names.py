@@ -14,6 +14,8 @@ Manifest = dict[str, Any]
 
 PIPELINE_LABEL = "headgate.dev/pipeline"
 BRANCH_LABEL = "headgate.dev/branch"
+MANAGED = {"app.kubernetes.io/managed-by": "headgate"}
+"""The label that finds all children of all pipelines."""
 
 
 def deployment_name(pipeline: str, branch: str) -> str:
@@ -43,8 +45,7 @@ def labels(pipeline: str, branch: str | None = None) -> dict[str, str]:
         "app.kubernetes.io/instance": pipeline,
         "app.kubernetes.io/component": "worker",
         "app.kubernetes.io/part-of": "headgate",
-        "app.kubernetes.io/managed-by": "headgate",
-    } | selector(pipeline, branch)
+    } | (MANAGED | selector(pipeline, branch))
 
 
 def metadata(pipeline: Pipeline, name: str, branch: str | None = None) -> Manifest:

@@ -18,6 +18,8 @@ class Workers:
     desired: int = 0
     running: int = 0
     ready: int = 0
+    foreign: bool = False
+    """Whether somebody else scales them: the pilot's decision is then for others to read."""
 
 
 class Substrate(Protocol):

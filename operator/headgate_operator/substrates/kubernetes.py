@@ -1,32 +1,32 @@
 """Workers as Deployments: everything but replicas by server-side apply, replicas by the pilot in one patch.
 
-A pass over an unchanged pipeline only reads: what was applied and what the API server made of it are remembered as two
-digests, and as long as both still hold there is nothing to say. After a restart each object is applied once, which the
-API server recognises as no change.
+A branch that another engine scales has that engine's object beside its Deployment, and its replicas are nobody's here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import structlog
-
-from headgate_operator.cluster import ClusterError, NotFoundError
+from headgate_operator import engines
+from headgate_operator.api import ScaleEngine
+from headgate_operator.cluster import ConflictError, NotFoundError
 from headgate_operator.manifests import (
     BRANCH_LABEL,
     PIPELINE_LABEL,
     Manifest,
     children,
     deployment_name,
-    selector,
 )
-from headgate_operator.substrates import Workers
+from headgate_operator.substrates import pods
 from headgate_operator.substrates.credentials import redis_source
-from headgate_operator.substrates.ownership import controller, digest, is_leftover, ours, with_replicas
+from headgate_operator.substrates.kinds import ENGINES, SHARED
+from headgate_operator.substrates.objects import Objects
+from headgate_operator.substrates.ownership import controller, with_replicas
+from headgate_operator.substrates.pods import SCALE_MANAGER
+from headgate_operator.substrates.sightings import Sightings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,52 +34,32 @@ if TYPE_CHECKING:
     from headgate_operator.cluster import Cluster
     from headgate_operator.manifests import RedisSource
     from headgate_operator.pipeline import Pipeline
+    from headgate_operator.substrates import Workers
 
-SCALE_MANAGER = "headgate-pilot"
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-STOPPING_SECONDS = 60.0
-_PRICED_AT_ONCE = 20  # pods: hundreds one after another would outlast the pilot's round
-"""Longest wait for the pods of a removed pipeline; more than their grace period."""
-
-log = structlog.get_logger()
-
-
-class _ObjectKey(NamedTuple):
-    kind: str
-    namespace: str
-    name: str
-
-
-@dataclass(frozen=True)
-class _Applied:
-    """Digests of what was applied and of what the API server then had."""
-
-    wanted: str
-    found: str
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A Deployment as it was last seen; `generation` orders two sightings of one `uid`."""
-
-    uid: str
-    generation: int
-    workers: Workers
+_GUARDED_ATTEMPTS = 5  # at a Deployment that another engine scales at the same moment
 
 
 class KubernetesSubstrate:
     """The workers of all pipelines of one cluster.
 
     `default_url` is the operator's own server, for pipelines without one; `pushing_image` runs workers that push
-    events. Whoever watches Deployments passes them to `saw`; `observe` then answers from memory.
+    events; KEDA reaches the operator at `scaler_address`, host:port. Whoever watches Deployments passes them to `saw`;
+    `observe` then answers from memory.
     """
 
-    def __init__(self, cluster: Cluster, default_url: str | None, pushing_image: str | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        default_url: str | None,
+        pushing_image: str | None = None,
+        scaler_address: str | None = None,
+    ) -> None:
         self._cluster = cluster
         self._default_url = default_url
         self._pushing_image = pushing_image
-        self._applied: dict[_ObjectKey, _Applied] = {}
-        self._seen: dict[tuple[str, str], dict[str, _Seen]] = {}
+        self._scaler_address = scaler_address
+        self._objects = Objects(cluster)
+        self._sightings = Sightings()
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def redis(self, pipeline: Pipeline) -> RedisSource:
@@ -89,193 +69,125 @@ class KubernetesSubstrate:
     async def apply(self, pipeline: Pipeline) -> int:
         """See Substrate. Raises Problem when an object's name is taken, ClusterError when the API server refuses."""
         wanted = children(pipeline, await self.redis(pipeline), self._pushing_image)
-        writes = 0
-        for manifest in wanted.shared:
-            key = _key(manifest)
-            try:
-                live: Manifest | None = await self._cluster.get(manifest["apiVersion"], *key)
-            except NotFoundError:
-                live = None
-            writes += await self._ensure(pipeline, manifest, live)
+        writes = await self._objects.bring(pipeline, wanted.shared, SHARED)
+        key = (pipeline.namespace, pipeline.name)
         # Replicas are the pilot's: it waits here, so that none of its patches falls between this read and write.
-        async with self._locks[pipeline.namespace, pipeline.name]:
+        async with self._locks[key]:
             found = await self._deployments(pipeline)
-            self._seen.setdefault((pipeline.namespace, pipeline.name), {})
-            for deployment in found.values():
-                self._remember(deployment)
+            self._sightings.take_all(key, found.values())
             for branch, manifest in wanted.deployments.items():
-                name = manifest["metadata"]["name"]
-                live = found.pop(name, None) or await self._unlabelled(manifest)
-                writes += await self._ensure(pipeline, with_replicas(pipeline, branch, manifest, live), live)
+                live = found.pop(manifest["metadata"]["name"], None)
+                writes += await self._deploy(
+                    pipeline, branch, manifest, live or await self._objects.unlabelled(manifest)
+                )
             for leftover in found.values():
-                if controller(leftover).get("uid") == pipeline.uid:
+                branch = leftover["metadata"].get("labels", {}).get(BRANCH_LABEL, "")
+                if controller(leftover).get("uid") == pipeline.uid and not pipeline.drains(branch):
                     await self._delete(leftover)
                     writes += 1
-        return writes
+        # Last, as nothing works without the Deployments, and everything else does without these.
+        scaling = engines.manifests(pipeline, self._scaler_address)
+        return writes + await self._objects.bring(pipeline, scaling, ENGINES)
 
     async def observe(self, pipeline: Pipeline) -> dict[str, Workers]:
         """See Substrate. From what `saw` and `apply` have seen, else from one list."""
         key = (pipeline.namespace, pipeline.name)
-        if key not in self._seen:
-            found = await self._deployments(pipeline)
-            self._seen.setdefault(key, {})
-            for deployment in found.values():
-                self._remember(deployment)
-        return {branch: seen.workers for branch, seen in self._seen[key].items()}
+        workers = self._sightings.workers(key)
+        if workers is None:
+            self._sightings.take_all(key, (await self._deployments(pipeline)).values())
+            workers = self._sightings.workers(key) or {}
+        foreign = {
+            branch: replace(workers[branch], foreign=True)
+            for branch in engines.foreign(pipeline)
+            if branch in workers
+        }
+        return workers | foreign
 
     async def scale(self, pipeline: Pipeline, branch: str, replicas: int, holding: Mapping[str, int]) -> None:
         """See Substrate. A branch whose Deployment is not there yet is left to the next pass."""
         key = (pipeline.namespace, pipeline.name)
         async with self._locks[key]:
-            seen = self._seen.get(key, {}).get(branch)
-            if seen is None:
+            workers = (self._sightings.workers(key) or {}).get(branch)
+            if workers is None:
                 return
-            if replicas < seen.workers.desired:
-                await self._price(pipeline, branch, holding)
-            try:
-                deployment = await self._cluster.patch(
-                    "apps/v1",
-                    "Deployment",
-                    pipeline.namespace,
-                    deployment_name(pipeline.name, branch),
-                    {"spec": {"replicas": replicas}},
-                    field_manager=SCALE_MANAGER,
-                )
-            except NotFoundError:
-                self._seen.get(key, {}).pop(branch, None)
-                return
-            self._remember(deployment)
+            if replicas < workers.desired:
+                await pods.price(self._cluster, pipeline, branch, holding)
+            await self._set_replicas(pipeline, branch, replicas)
 
     async def remove(self, pipeline: Pipeline) -> None:
-        """See Substrate. Returns when the workers' pods are gone, or after STOPPING_SECONDS."""
+        """See Substrate. Returns when the workers' pods are gone, or after pods.STOPPING_SECONDS."""
         key = (pipeline.namespace, pipeline.name)
         async with self._locks[key]:
             for deployment in (await self._deployments(pipeline)).values():
                 if controller(deployment).get("uid") == pipeline.uid:
                     await self._delete(deployment)
-        deadline = time.monotonic() + STOPPING_SECONDS
-        while await self._pods(pipeline):
-            if time.monotonic() > deadline:
-                log.warning("workers do not stop", pipeline=str(pipeline), seconds=STOPPING_SECONDS)
-                break
-            await asyncio.sleep(0.5)
+        await pods.until_gone(self._cluster, pipeline)
         self.forget(*key)
 
     def forget(self, namespace: str, name: str) -> None:
         """Drops what is remembered of a pipeline that is gone."""
-        self._seen.pop((namespace, name), None)
+        self._sightings.forget((namespace, name))
         self._locks.pop((namespace, name), None)
-        gone = [
-            key for key in self._applied if key.namespace == namespace and key.name.startswith(f"{name}-")
-        ]
-        # Of a pipeline with a longer name too, at worst: that one applies once more, to no effect.
-        for key in gone:
-            del self._applied[key]
+        self._objects.forget(namespace, name)
 
     def saw(self, event: str | None, deployment: Manifest) -> bool:
         """Takes in a Deployment from a watch; says whether it is other than it was left, so that a pass is due."""
-        key = _key(deployment)
         labels = deployment["metadata"].get("labels", {})
         pipeline, branch = labels.get(PIPELINE_LABEL), labels.get(BRANCH_LABEL)
         if pipeline is None or branch is None:
             return False
         if event == "DELETED":
-            self._seen.get((key.namespace, pipeline), {}).pop(branch, None)
-            return self._applied.pop(key, None) is not None
-        self._remember(deployment)
-        applied = self._applied.get(key)
-        return applied is None or applied.found != digest(ours(deployment))
+            self._sightings.lose((deployment["metadata"]["namespace"], pipeline), branch)
+            return self._objects.lost(deployment)
+        self._sightings.take(deployment)
+        return not self._objects.as_left(deployment)
 
-    async def _ensure(self, pipeline: Pipeline, manifest: Manifest, live: Manifest | None) -> int:
-        """Applies one object if anything about it is not as wanted; returns the number of writes that changed it."""
-        key = _key(manifest)
-        writes = 0
-        if live is not None and is_leftover(pipeline, live):
-            await self._delete(live)
-            live, writes = None, 1
-        wanted = digest(manifest | {"spec": {**manifest.get("spec", {}), "replicas": None}})
-        if live is not None and self._applied.get(key) == _Applied(wanted, digest(ours(live))):
-            return writes
-        result = await self._cluster.apply(manifest)
-        self._applied[key] = _Applied(wanted, digest(ours(result)))
-        if result["kind"] == "Deployment":
-            self._remember(result)
-        changed = live is None or live["metadata"]["resourceVersion"] != result["metadata"]["resourceVersion"]
-        return writes + changed
+    async def _deploy(
+        self, pipeline: Pipeline, branch: str, manifest: Manifest, live: Manifest | None
+    ) -> int:
+        """Applies a branch's Deployment; returns the writes that took."""
+        engine = engines.in_force(pipeline, branch)
+        for left in reversed(range(_GUARDED_ATTEMPTS)):
+            complete = with_replicas(pipeline, branch, manifest, live)
+            # The pilot waits meanwhile; whoever else scales may be faster than this apply, and is right.
+            guarded = engine is not ScaleEngine.PILOT and "replicas" in complete["spec"]
+            try:
+                ensured = await self._objects.ensure(pipeline, complete, live, guarded=guarded)
+                break
+            except ConflictError:
+                if not guarded or not left:
+                    raise
+                live = await self._objects.live(manifest)
+        if ensured.applied is not None:
+            self._sightings.take(ensured.applied)
+        now = ensured.applied or live
+        if engine is ScaleEngine.HPA and now is not None and now["spec"]["replicas"] == 0:
+            # To a HorizontalPodAutoscaler zero means that it is switched off.
+            await self._set_replicas(pipeline, branch, engines.fewest(pipeline, branch))
+            return ensured.writes + 1
+        return ensured.writes
+
+    async def _set_replicas(self, pipeline: Pipeline, branch: str, replicas: int) -> None:
+        try:
+            deployment = await self._cluster.patch(
+                "apps/v1",
+                "Deployment",
+                pipeline.namespace,
+                deployment_name(pipeline.name, branch),
+                {"spec": {"replicas": replicas}},
+                field_manager=SCALE_MANAGER,
+            )
+        except NotFoundError:
+            self._sightings.lose((pipeline.namespace, pipeline.name), branch)
+            return
+        self._sightings.take(deployment)
 
     async def _deployments(self, pipeline: Pipeline) -> dict[str, Manifest]:
-        found = await self._cluster.list("apps/v1", "Deployment", pipeline.namespace, selector(pipeline.name))
-        # Items of a list come without their kind.
-        return {
-            item["metadata"]["name"]: {"apiVersion": "apps/v1", "kind": "Deployment"} | item for item in found
-        }
-
-    async def _unlabelled(self, manifest: Manifest) -> Manifest | None:
-        """The Deployment of that name when it does not carry the pipeline's labels: somebody else's, or edited."""
-        if _key(manifest) in self._applied:
-            del self._applied[_key(manifest)]
-        try:
-            return await self._cluster.get(manifest["apiVersion"], *_key(manifest))
-        except NotFoundError:
-            return None
-
-    async def _pods(self, pipeline: Pipeline, branch: str | None = None) -> list[Manifest]:
-        return await self._cluster.list("v1", "Pod", pipeline.namespace, selector(pipeline.name, branch))
-
-    async def _price(self, pipeline: Pipeline, branch: str, holding: Mapping[str, int]) -> None:
-        """Makes the pods that hold least the cheapest to delete; one that cannot be priced keeps its old price."""
-        few = asyncio.Semaphore(_PRICED_AT_ONCE)
-
-        async def price(name: str, cost: str) -> None:
-            patch = {"metadata": {"annotations": {DELETION_COST: cost}}}
-            try:
-                async with few:
-                    await self._cluster.patch(
-                        "v1", "Pod", pipeline.namespace, name, patch, field_manager=SCALE_MANAGER
-                    )
-            except NotFoundError:
-                return
-            except ClusterError as error:
-                log.warning("deletion cost not set", pod=name, error=str(error))
-
-        changes = []
-        for pod in await self._pods(pipeline, branch):
-            name = pod["metadata"]["name"]
-            cost = str(holding.get(name, 0))
-            if pod["metadata"].get("annotations", {}).get(DELETION_COST, "0") != cost:
-                changes.append(price(name, cost))
-        await asyncio.gather(*changes)
+        return await self._objects.labelled(pipeline, "apps/v1", "Deployment")
 
     async def _delete(self, live: Manifest) -> None:
-        key = _key(live)
-        await self._cluster.delete(live["apiVersion"], *key, uid=live["metadata"]["uid"])
-        self._applied.pop(key, None)
+        await self._objects.delete(live)
         labels = live["metadata"].get("labels", {})
-        if key.kind == "Deployment" and PIPELINE_LABEL in labels:
-            self._seen.get((key.namespace, labels[PIPELINE_LABEL]), {}).pop(
-                labels.get(BRANCH_LABEL, ""), None
-            )
-
-    def _remember(self, deployment: Manifest) -> None:
-        metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status", {})
-        pipeline, branch = metadata["labels"][PIPELINE_LABEL], metadata["labels"].get(BRANCH_LABEL, "")
-        if metadata["name"] != deployment_name(pipeline, branch):
-            return  # somebody's copy
-        known = self._seen.setdefault((metadata["namespace"], pipeline), {})
-        last = known.get(branch)
-        if last and last.uid == metadata["uid"] and last.generation > metadata["generation"]:
-            return  # a watch event from before our own last write
-        known[branch] = _Seen(
-            metadata["uid"],
-            metadata["generation"],
-            Workers(
-                desired=spec.get("replicas", 1),
-                running=status.get("replicas", 0),
-                ready=status.get("readyReplicas", 0),
-            ),
-        )
-
-
-def _key(manifest: Manifest) -> _ObjectKey:
-    metadata = manifest["metadata"]
-    return _ObjectKey(manifest["kind"], metadata["namespace"], metadata["name"])
+        if PIPELINE_LABEL in labels:
+            key = (live["metadata"]["namespace"], labels[PIPELINE_LABEL])
+            self._sightings.lose(key, labels.get(BRANCH_LABEL, ""))

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from headgate_operator import engines
 from headgate_operator.api import KIND
 from headgate_operator.cluster import FIELD_MANAGER
 from headgate_operator.manifests import PIPELINE_LABEL, Manifest
@@ -38,10 +39,11 @@ def with_replicas(pipeline: Pipeline, branch: str, manifest: Manifest, live: Man
     """The manifest, with replicas only for as long as nobody but this field manager has set them.
 
     A new Deployment starts at the branch's minimum (Kubernetes would start one). Left out of the next apply, a field
-    that nobody else owns would fall back to its default; from the pilot's first patch on it is the pilot's.
+    that nobody else owns would fall back to its default; from the first change by whoever scales, the pilot or another
+    engine, it is theirs.
     """
     if live is None:
-        replicas = pipeline.branch(branch).scale.min
+        replicas = engines.fewest(pipeline, branch)
     elif _owns_replicas(live):
         replicas = live["spec"]["replicas"]
     else:
