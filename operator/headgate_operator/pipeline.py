@@ -25,13 +25,22 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One FanoutPipeline. `uid` is empty on this machine, where nothing has one."""
+    """One FanoutPipeline. `uid` is empty on this machine, where nothing has one.
+
+    `draining` names branches that its spec has no more and that still take what had been published before; None when
+    the server could not be asked, so that any branch may be one.
+    """
 
     namespace: str
     name: str
     uid: str
     generation: int
     spec: FanoutPipelineSpec
+    draining: frozenset[str] | None = frozenset()
+
+    def drains(self, branch: str) -> bool:
+        """Whether a branch may be on its way out, so that its workers have to stay."""
+        return self.draining is None or branch in self.draining
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -70,7 +79,7 @@ class Pipeline:
         """
         spec = self.branch(branch)
         join = self.join if self.join is not None and branch in self.join.branches else None
-        return contracts.branch(self.keys, self.spec.source, spec, join, place)
+        return contracts.branch(self.keys, self.spec.source, spec, join, self.spec.backpressure, place)
 
 
 def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate_operator.api import GateState
@@ -69,6 +69,8 @@ class PipelineReading:
     level: str
     """Name of the highest level any branch is at; empty for none."""
     published_per_second: float
+    draining: Mapping[str, int | None] = field(default_factory=dict)
+    """Branches that were taken out of the spec, with the events they still have to settle (None: unknown)."""
     error: str = ""
     """Why something is unknown or was not done; empty when all went well."""
 

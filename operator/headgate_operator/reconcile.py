@@ -6,12 +6,13 @@ is idempotent, so a pass that dies after any call is made good by the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from headgate_operator import expressions, topology
+from headgate_operator.api import OnRemove
 from headgate_operator.pipeline import ManifestError, Pipeline, load_pipeline
 from headgate_operator.problem import Problem
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from typing import Any
 
-    from headgate.streams import Server
+    from headgate.streams import Ensured, Server
     from headgate_operator.substrates import Substrate
 
 log = structlog.get_logger()
@@ -40,6 +41,8 @@ class Findings:
     """Branches whose groups had been lost, and were made again."""
     plan: tuple[str, ...] = ()
     """What a dry run would change, a sentence each."""
+    draining: Mapping[str, int | None] = field(default_factory=dict)
+    """Branches that were taken out and still have events to settle: how many (None: unknown)."""
 
     @property
     def clean(self) -> bool:
@@ -70,9 +73,10 @@ async def reconcile(
     workers: Problem | None = None
     writes = 0
     healed: tuple[str, ...] = ()
+    draining: Mapping[str, int | None] = {}
+    ensured: Ensured | None = None
     try:
         ensured = await topology.ensure(await connect(pipeline), pipeline)
-        writes, healed = ensured.changes, ensured.healed
     except Problem as problem:
         redis = problem
     except Exception as error:  # noqa: BLE001  # a refusal is the server's own; the next pass tries again
@@ -80,6 +84,12 @@ async def reconcile(
         redis = Problem(
             "ServerRefused", f"the streams' groups could not be made: {str(error) or repr(error)}"
         )
+    # The workers of a branch that drains stay. Which these are is known to the server alone.
+    if ensured is not None:
+        writes, healed, draining = ensured.changes, ensured.healed, ensured.draining
+        pipeline = replace(pipeline, draining=frozenset(draining))
+    elif pipeline.spec.on_remove is OnRemove.DRAIN:
+        pipeline = replace(pipeline, draining=None)
     try:
         writes += await substrate.apply(pipeline)
     except Problem as problem:
@@ -89,4 +99,12 @@ async def reconcile(
         workers = Problem(
             "ApplyFailed", f"the workers could not be applied, will try again: {str(error) or repr(error)}"
         )
-    return Findings(generation, pipeline, redis=redis, workers=workers, writes=writes, healed=healed)
+    return Findings(
+        generation,
+        pipeline,
+        redis=redis,
+        workers=workers,
+        writes=writes,
+        healed=healed,
+        draining=draining,
+    )

@@ -9,6 +9,7 @@ import structlog
 from headgate.relay import Relay
 from headgate.streams import read_closed, sweep
 from headgate_operator import topology
+from headgate_operator.draining import Draining
 from headgate_operator.gating import Gating
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.scaling import Scaling
@@ -32,6 +33,7 @@ class Steering:
         self._substrate = substrate
         self._gating = Gating()
         self._scaling = Scaling(substrate)
+        self._draining = Draining(substrate)
 
     async def steer(
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None, now: float
@@ -69,6 +71,7 @@ class Steering:
                 arrival_per_second=memory.scaler.arrival_rate,
                 decision=decision,
             )
+        draining = await self._draining.scale(flight, measurement, observed)
         await self._gating.reject(server, flight)
         await self._sweep(server, flight, measurement, now)
         highest = max(
@@ -80,6 +83,7 @@ class Steering:
             branches=readings,
             level=highest.level_name,
             published_per_second=flight.rate.per_second,
+            draining=draining,
             error="; ".join(flight.errors),
         )
 
@@ -105,7 +109,9 @@ class Steering:
         flight.swept = now
         pipeline = flight.pipeline
         with flight.noting("cannot sweep"):
-            if measurement is None or any(b.backlog is None for b in measurement.branches.values()):
+            if measurement is None or any(
+                measurement.branches[name].backlog is None for name in pipeline.branch_names
+            ):
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 ensured = await topology.ensure(server, pipeline)
                 # A server that was emptied does not know what it had; but the groups of what is flown had been made.

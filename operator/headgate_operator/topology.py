@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from headgate.contract import Ordering
 from headgate.streams import (
     BranchStart,
+    Removal,
     ServerUnavailableError,
     ensure_groups,
     remove_pipeline,
     reopen_if_moved,
 )
+from headgate_operator.api import OnRemove
 from headgate_operator.problem import Problem
 
 if TYPE_CHECKING:
@@ -28,18 +31,37 @@ REMOVE_ATTEMPTS = 3
 
 
 async def ensure(server: Server, pipeline: Pipeline) -> Ensured:
-    """Makes the groups of every branch and removes those of branches that are no more; opens those with a new target.
+    """Makes the groups of every branch, paused or not; opens those with a new target.
 
+    Groups of branches that are no more go, at once or when they have drained (`spec.onRemove`).
     Raises Problem when the server does not answer within ENSURE_SECONDS.
     """
-    starts = [BranchStart(branch.name, branch.start_at) for branch in pipeline.spec.branches]
     try:
         async with asyncio.timeout(ENSURE_SECONDS):
-            ensured = await ensure_groups(server, pipeline.keys, starts, pipeline.source)
+            ensured = await ensure_groups(
+                server, pipeline.keys, _starts(pipeline), pipeline.source, _removal(pipeline)
+            )
             await _reopen(server, pipeline)
             return ensured
     except (ServerUnavailableError, TimeoutError) as error:
         raise unreachable(error) from error
+
+
+def _starts(pipeline: Pipeline) -> list[BranchStart]:
+    spec = pipeline.spec
+    return [
+        BranchStart(
+            branch.name,
+            branch.start_at,
+            paused=spec.paused or branch.paused,
+            ordered=branch.ordering is Ordering.KEY,
+        )
+        for branch in spec.branches
+    ]
+
+
+def _removal(pipeline: Pipeline) -> Removal:
+    return Removal(drain=pipeline.spec.on_remove is OnRemove.DRAIN, paused=pipeline.spec.paused)
 
 
 async def _reopen(server: Server, pipeline: Pipeline) -> None:

@@ -105,14 +105,18 @@ class LocalSubstrate:
         self._lifeline, self._held_open = os.pipe()
 
     async def apply(self, pipeline: Pipeline) -> int:
-        """Workers of a branch that changed are replaced, those of a branch that is gone are stopped."""
+        """Workers of a branch that changed are replaced; those of one that is gone are stopped, unless it drains."""
         self._logs.mkdir(parents=True, exist_ok=True)
         wanted = {
             (pipeline.keys, name): pipeline.contract(name, self._places.get(name, NOWHERE))
             for name in pipeline.branch_names
         }
         known = {key: old for key, old in self._contracts.items() if _is_of(key[0], pipeline)}
-        changed = [key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)]
+        changed = [
+            key
+            for key in known.keys() | wanted.keys()
+            if known.get(key) != wanted.get(key) and (key in wanted or not pipeline.drains(key[1]))
+        ]
         for key in changed:
             running = [slot for slot in self._active(pipeline, key[1]) if slot.contract != wanted.get(key)]
             for slot in running:
@@ -127,7 +131,7 @@ class LocalSubstrate:
     async def observe(self, pipeline: Pipeline) -> dict[str, Workers]:
         """A worker is ready when it holds a lease, that is from its first registration with the server on."""
         found = {}
-        for branch in pipeline.branch_names:
+        for branch in (*pipeline.branch_names, *(pipeline.draining or ())):
             active = list(self._active(pipeline, branch))
             running = {slot.name for slot in active if slot.process is not None}
             ready = 0

@@ -8,7 +8,7 @@ import msgspec
 
 from headgate.streams.script import ENSURE, RETIRE
 from headgate.streams.server import Call, Server
-from headgate.streams.settings import BranchStart, SourceSettings
+from headgate.streams.settings import BranchStart, Removal, SourceSettings
 from headgate.streams.spans import count_entries
 
 if TYPE_CHECKING:
@@ -23,13 +23,37 @@ _UNLINKED_AT_ONCE = 500
 class Ensured(msgspec.Struct, frozen=True):
     """What had to be changed for a pipeline's groups to be there.
 
-    `changes` counts groups created and destroyed, `made` names the branches that got groups, `healed` those of them
-    that had been there before: their groups were lost.
+    `changes` counts groups created and destroyed, and branches that were paused, resumed, or began or ended to drain.
+    `made` names the branches that got groups, `healed` those of them that had been there before: their groups were
+    lost. `draining` says of each branch that drains how many events it has left (None: unknown), `drained` names those
+    that had none left and are gone.
     """
 
     changes: int = 0
     made: tuple[str, ...] = ()
     healed: tuple[str, ...] = ()
+    draining: dict[str, int | None] = {}
+    drained: tuple[str, ...] = ()
+
+
+class _Tally:
+    """What the calls to all partitions gave, together."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.made: dict[str, None] = {}
+        self.healed: dict[str, None] = {}
+        self.draining: dict[str, int | None] = {}
+
+    def add(self, reply: Sequence[Any]) -> None:
+        changes, made, healed, _, draining = reply
+        self.changes += changes
+        self.made |= {branch.decode(): None for branch in made}
+        self.healed |= {branch.decode(): None for branch in healed}
+        for name, left in zip(draining[::2], draining[1::2], strict=True):
+            branch = name.decode()
+            known = self.draining.get(branch, 0)
+            self.draining[branch] = None if known is None or left < 0 else known + left
 
 
 async def ensure_groups(
@@ -37,41 +61,52 @@ async def ensure_groups(
     keys: PipelineKeys,
     branches: Sequence[BranchStart | str],
     settings: SourceSettings = SourceSettings(),  # noqa: B008 - frozen
+    removal: Removal = Removal(),  # noqa: B008 - frozen
 ) -> Ensured:
     """Makes the consumer groups of every partition what `branches` says; a plain name starts at Now.
 
-    Creates what is missing (a group that had been there before where it had settled everything), removes groups of
-    branches no longer named (their dead letters stay until the pipeline goes). Leaves the pipeline's settings for
-    publishers (`Publisher.open`) and sweeps. Calling it again changes
-    nothing. Raises ValueError when a branch's start is no time, ServerUnavailableError.
+    Creates what is missing (a group that had been there before where it had settled everything); lets the groups of
+    branches no longer named drain or go, as `removal` says (their dead letters stay until the pipeline goes). Leaves
+    the pipeline's settings for publishers (`Publisher.open`) and sweeps. Calling it again changes nothing, but that
+    what has drained goes. Raises ValueError when a branch's start is no time, ServerUnavailableError.
     """
     starts = [BranchStart(branch) if isinstance(branch, str) else branch for branch in branches]
-    pairs = [part for start in starts for part in (start.name, start.position)]
-    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), len(starts), *pairs)
-    changes = 0
-    made: dict[str, None] = {}
-    healed: dict[str, None] = {}
-    left: dict[PartitionKeys, list[str | int]] = {partition: [] for partition in keys.all}
+    parts = [part for start in starts for part in (start.name, start.position, int(start.paused))]
+    wishes = (int(removal.drain), int(removal.paused), len(starts), *parts)
+    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), *wishes)
+    tally = await _ensure(server, keys.all, (*args, 0))
+    # Gone only where it has nothing left on any partition: its workers need the groups of all.
+    drained = tuple(branch for branch, left in tally.draining.items() if left == 0)
+    changes = tally.changes
+    if drained:
+        last = await _ensure(server, keys.all, (*args, len(drained), *drained))
+        changes += last.changes
+        tally.draining = last.draining
+    gone = tuple(branch for branch in drained if branch not in tally.draining)
+    return Ensured(changes, tuple(tally.made), tuple(tally.healed), tally.draining, gone)
+
+
+async def _ensure(server: Server, partitions: Sequence[PartitionKeys], args: tuple[str | int, ...]) -> _Tally:
+    """ensure.lua on these partitions, again where it asks for entries to be counted."""
+    tally = _Tally()
+    left: dict[PartitionKeys, list[str | int]] = {partition: [] for partition in partitions}
     while left:
         calls = [
-            Call(
-                ENSURE,
-                (*partition.lanes, f"{partition.tag}:", partition.settings),
-                (*args, *counted),
-            )
+            Call(ENSURE, (*partition.lanes, f"{partition.tag}:", partition.settings), (*args, *counted))
             for partition, counted in left.items()
         ]
         uncounted: dict[PartitionKeys, list[Any]] = {}
         for partition, reply in zip(left, await server.run_all(calls), strict=True):
             if isinstance(reply, Exception):
                 raise reply
-            changes += reply[0]
-            made |= {branch.decode(): None for branch in reply[1]}
-            healed |= {branch.decode(): None for branch in reply[2]}
             if reply[3]:
+                # The next call tells the whole again, but for what this one has changed.
+                tally.add((*reply[:4], ()))
                 uncounted[partition] = reply[3]
+            else:
+                tally.add(reply)
         left = {partition: await _count(server, partition, places) for partition, places in uncounted.items()}
-    return Ensured(changes, tuple(made), tuple(healed))
+    return tally
 
 
 async def _count(server: Server, partition: PartitionKeys, places: Sequence[Any]) -> list[str | int]:

@@ -59,6 +59,10 @@ class PartitionKeys:
         """String that says why a branch takes nothing until it is opened again."""
         return f"{self.tag}:closed:{branch}"
 
+    def held(self, branch: str) -> str:
+        """Hash of why a branch takes nothing for now (paused, growing), and of how far it has drained."""
+        return f"{self.tag}:held:{branch}"
+
     def owner(self, branch: str) -> str:
         """Hash of which consumer of an ordered branch has the partition, and its fencing token."""
         return f"{self.tag}:owner:{branch}"

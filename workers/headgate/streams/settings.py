@@ -69,11 +69,15 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 class BranchStart(msgspec.Struct, frozen=True):
     """A branch, and where it starts on a source that is older: Now, Beginning, or a time as RFC 3339 has it.
 
-    On a source that no branch reads yet, Now is the first event: nothing published before is lost.
+    On a source that no branch reads yet, Now is the first event: nothing published before is lost. A `paused` one takes
+    nothing until it is paused no longer; one that is `ordered` takes nothing of a new partition before the old ones are
+    through with what its keys have there.
     """
 
     name: str
     start_at: str = NOW
+    paused: bool = False
+    ordered: bool = False
 
     @property
     def position(self) -> str:
@@ -81,6 +85,16 @@ class BranchStart(msgspec.Struct, frozen=True):
         if self.start_at == NOW:
             return "now"
         return str(0 if self.start_at == BEGINNING else time_ms(self.start_at))
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """What becomes of branches that are no longer named: they go at once, or `drain` first.
+
+    What drains takes the events published before it was removed, and none when it is `paused`.
+    """
+
+    drain: bool = False
+    paused: bool = False
 
 
 def time_ms(text: str) -> int:

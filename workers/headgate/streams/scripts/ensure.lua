@@ -5,26 +5,36 @@
 -- everything before (sweep.lua notes that): events may come twice, none is left out.
 -- ENTRIESREAD keeps the server's lag exact from the start. Where many entries lie behind a place, the caller counts
 -- them, and calls again with what it found.
+-- A branch that is no longer named goes at once, or drains first (drain.lua); named again meanwhile, it goes on where it
+-- was. One that has nothing left goes when the caller says that it has nothing left anywhere.
 -- The settings say to publishers and to the sweep what the spec says, so that they need no copy of it.
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
 -- ARGV  1 number of partitions   2-5 dedupe window in ms, schema, durability, retention (empty: none)
---       6 number of branches, then each one's name and `now` or the ms it starts at
+--       6 1 when branches no longer named drain   7 1 when those that drain are paused
+--       8 number of branches, then each one's name, `now` or the ms it starts at, and 1 when it is paused
+--       number of branches that have drained everywhere, then their names
 --       then what was counted: lane 1-3, place, entries read up to there
--- Gives the number of groups created and destroyed, the branches that got groups, those of them that had been there,
--- and what is to be counted: lane, place, last id, entries added up to there
+-- Gives the number of changes made, the branches that got groups, those of them that had been there, what is to be
+-- counted: lane, place, last id, entries added up to there; and each branch that drains with the events it has left (-1:
+-- unknown)
 --@include ids.lua
 --@include groups.lua
+--@include drain_place.lua
+--@include drain.lua
 local COUNTED = 1000
 local changes, made, healed, uncounted = 0, {}, {}, {}
-local wanted, starts, counted = {}, {}, {}
-local at = 7 + 2 * tonumber(ARGV[6])
-for i = 7, at - 1, 2 do
+local wanted, starts, paused, drained, counted = {}, {}, {}, {}, {}
+local drains, drains_paused = ARGV[6] == '1', ARGV[7]
+local at = 9 + 3 * tonumber(ARGV[8])
+for i = 9, at - 1, 3 do
   wanted[#wanted + 1] = ARGV[i]
   starts[ARGV[i]] = ARGV[i + 1]
+  paused[ARGV[i]] = ARGV[i + 2]
 end
-for i = at, #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[i + 1]] = tonumber(ARGV[i + 2]) end
+for i = at + 1, at + tonumber(ARGV[at]) do drained[ARGV[i]] = true end
+for i = at + 1 + tonumber(ARGV[at]), #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[i + 1]] = tonumber(ARGV[i + 2]) end
 
-redis.call('HSET', KEYS[5], 'partitions', ARGV[1], 'branches', #wanted)
+redis.call('HSET', KEYS[5], 'partitions', ARGV[1])
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
 end
@@ -57,16 +67,55 @@ local function read_at(lane, place, added, length, last, first)
   return behind < COUNTED and added - behind or nil
 end
 
-local gone = {}
+local function note_uncounted(...)
+  for _, value in ipairs({...}) do uncounted[#uncounted + 1] = value end
+end
+
+local function set_paused(branch, wish)
+  local held = KEYS[4] .. 'held:' .. branch
+  if (redis.call('HEXISTS', held, 'paused') == 1) == (wish == '1') then return end
+  if wish == '1' then redis.call('HSET', held, 'paused', 1) else redis.call('HDEL', held, 'paused') end
+  changes = changes + 1
+end
+
+-- Which branches drain here, and what each has left; and which have nothing left anywhere, or need not drain.
+local leaving, gone = {}, {}
+for lane = 1, 3 do
+  for _, group in ipairs((groups_of(KEYS[lane]))) do
+    if not starts[group.name] then
+      if drains then leaving[group.name] = true else gone[group.name] = true end
+    end
+  end
+end
+for branch in pairs(leaving) do
+  for lane = 1, 3 do
+    if begin_drain(KEYS[lane], KEYS[4], lane, branch) then changes = changes + 1 end
+  end
+  set_paused(branch, drains_paused)
+  leaving[branch] = left_of(KEYS, KEYS[4], branch)
+  if drained[branch] and leaving[branch] == 0 then leaving[branch], gone[branch] = nil, true end
+end
+
 for lane = 1, 3 do
   local groups, added, length, last, first = groups_of(KEYS[lane])
   local found = {}
   for _, group in ipairs(groups) do
     found[group.name] = true
-    if not starts[group.name] then
+    if gone[group.name] then
       redis.call('XGROUP', 'DESTROY', KEYS[lane], group.name)
-      gone[group.name] = true
       changes = changes + 1
+    elseif starts[group.name] and group.last == DRAINS then
+      -- Named again: it goes on where it was, with what was published meanwhile.
+      local place = place_of_drain(KEYS[4], lane, group.name)
+        or redis.call('HGET', KEYS[5], settled_field(lane, group.name)) or '0-0'
+      local read = read_at(lane, place, added, length, last, first)
+      if read then
+        redis.call('XGROUP', 'SETID', KEYS[lane], group.name, place, 'ENTRIESREAD', read)
+        end_drain(KEYS[4], lane, group.name)
+        changes = changes + 1
+      else
+        note_uncounted(lane, place, last, added)
+      end
     end
   end
   for _, branch in ipairs(wanted) do
@@ -78,7 +127,7 @@ for lane = 1, 3 do
         redis.call('HSET', KEYS[5], settled_field(lane, branch), place)
         note_made(branch, was_there)
       else
-        for _, value in ipairs({lane, place, last, added}) do uncounted[#uncounted + 1] = value end
+        note_uncounted(lane, place, last, added)
       end
     end
   end
@@ -91,18 +140,19 @@ for _, branch in ipairs(wanted) do
     redis.call('XGROUP', 'CREATE', retry, branch, '0', 'MKSTREAM', 'ENTRIESREAD', added - length)
     note_made(branch, was_there)
   end
+  set_paused(branch, paused[branch])
 end
 
 -- A branch that is no more leaves only its dead letters.
 for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
   local branch = string.match(field, '^settled:%d:(.*)$')
-  if branch and not starts[branch] then gone[branch] = true end
+  if branch and not starts[branch] and not leaving[branch] then gone[branch] = true end
 end
 for branch in pairs(gone) do
   for _, key in ipairs(redis.call('HKEYS', KEYS[4] .. 'blocked:' .. branch)) do
     redis.call('DEL', KEYS[4] .. 'parked:' .. branch .. ':' .. key)
   end
-  for _, name in ipairs({'retry', 'delayed', 'gate', 'beats', 'closed', 'owner', 'blocked', 'rate', 'again'}) do
+  for _, name in ipairs({'retry', 'delayed', 'gate', 'beats', 'closed', 'owner', 'blocked', 'rate', 'again', 'held'}) do
     redis.call('DEL', KEYS[4] .. name .. ':' .. branch)
   end
   for lane = 1, 3 do redis.call('HDEL', KEYS[5], settled_field(lane, branch)) end
@@ -114,4 +164,13 @@ local function names(set)
   for _, branch in ipairs(wanted) do if set[branch] then out[#out + 1] = branch end end
   return out
 end
-return {changes, names(made), names(healed), uncounted}
+
+local draining, groups = {}, #wanted
+for branch, left in pairs(leaving) do
+  groups = groups + 1
+  draining[#draining + 1] = branch
+  draining[#draining + 1] = left
+end
+-- Nothing is trimmed where one of them has lost its group (sweep.lua).
+redis.call('HSET', KEYS[5], 'branches', groups)
+return {changes, names(made), names(healed), uncounted, draining}

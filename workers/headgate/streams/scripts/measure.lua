@@ -16,6 +16,7 @@ local function member(info, name)
   for i = 1, #info, 2 do if info[i] == name then return info[i + 1] end end
 end
 
+--@include drain_place.lua
 local function oldest(id) return tonumber(string.match(id, '^%d+')) end
 
 -- Per stream: its groups by name, with undelivered and pending
@@ -30,19 +31,25 @@ local function groups_of(stream)
   return found, member(whole, 'entries-added') or length, member(whole, 'last-generated-id'), length
 end
 
-local function figures(stream, info, length, branch, holders)
+local function figures(stream, info, length, branch, holders, lane)
   if not info then return {-1, 0, 0} end
   local last, pending, lag = member(info, 'last-delivered-id'), member(info, 'pending'), member(info, 'lag')
   local since = 0
-  if type(lag) ~= 'number' then
+  local unread
+  if last == DRAINS then
+    lag, unread = left_in(stream, prefix, lane, branch)
+  elseif type(lag) ~= 'number' then
     lag = #redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', COUNTED)
     if lag == COUNTED then lag = -1 end
   elseif lag > length then
     lag = length
   end
   if lag ~= 0 then
-    local first = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)
-    if first[1] then since = oldest(first[1][1]) else lag = 0 end
+    if not unread then
+      local first = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
+      unread = first and first[1]
+    end
+    if unread then since = oldest(unread) else lag = 0 end
   end
   if pending > 0 then
     local summary = redis.call('XPENDING', stream, branch)
@@ -71,7 +78,7 @@ local out = {
 for _, branch in ipairs(ARGV) do
   local holders, streams = {}, {}
   for lane = 1, 3 do
-    streams[lane] = figures(KEYS[lane], lanes[lane][1][branch], lanes[lane][2], branch, holders)
+    streams[lane] = figures(KEYS[lane], lanes[lane][1][branch], lanes[lane][2], branch, holders, lane)
   end
   local retry = prefix .. 'retry:' .. branch
   local found, _, _, length = groups_of(retry)

@@ -6,6 +6,7 @@
 -- Gives how many lanes were put back, or -1 when the branch has no group
 --@include ids.lua
 --@include groups.lua
+--@include drain_place.lua
 local HELD = 100000
 
 -- Everything up to the group's place was settled, or is in its retries, but for what is pending now.
@@ -28,7 +29,7 @@ local group, moved, found = ARGV[1], 0, {}
 for lane = 1, 3 do
   local groups, added, length, _, first = groups_of(KEYS[lane])
   for _, each in ipairs(groups) do
-    if each.name == group then found[lane] = {last = each.last, first = first, trimmed = added - length} end
+    if each.name == group and each.last ~= DRAINS then found[lane] = {last = each.last, first = first, trimmed = added - length} end
   end
   if not found[lane] then return -1 end
 end

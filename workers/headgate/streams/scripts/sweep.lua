@@ -7,6 +7,7 @@
 -- Gives entries trimmed, {branch, events lost ...}, {branch, dead letters dropped ...}
 --@include ids.lua
 --@include groups.lua
+--@include drain_place.lua
 local COUNTED, ACKED, PENDING = 10000, 1000, 100000
 local TRIMMED = 100000 -- at once; a hundred thousand take the server under 10 ms
 local time = redis.call('TIME')
@@ -28,6 +29,7 @@ end
 
 -- A group whose place is before the first entry has all of them to read, which needs no counting.
 local function repair(stream, group, first, length, added)
+  if group.drains then return end
   if first and not before(group.last, first) then return end
   group.lag = length
   if group.read ~= added - length then
@@ -72,8 +74,8 @@ local function places(stream, lane, groups)
   local found = {}
   for _, group in ipairs(groups) do
     local unread = group.lag
-    if not unread then unread = #redis.call('XRANGE', stream, '(' .. group.last, '+', 'COUNT', COUNTED) end
-    found[group.name] = {last = group.last, unread = unread, is_known = group.lag or unread < COUNTED, has_group = true}
+    if not unread and not group.drains then unread = #redis.call('XRANGE', stream, '(' .. group.last, '+', 'COUNT', COUNTED) end
+    found[group.name] = {last = group.last, unread = unread, is_known = group.lag or (unread and unread < COUNTED), has_group = true}
   end
   -- A branch whose group is lost will go on where it had settled everything before.
   for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
@@ -112,6 +114,11 @@ for lane = 1, 3 do
   local groups, added, length, last, first = groups_of(stream)
   local cut = keep > 0 and string.format('%d-0', math.max(0, now - keep)) or nil
   for _, group in ipairs(groups) do
+    -- One that drains stands behind everything; where it is, is noted elsewhere, and how much it has to read is not known.
+    if group.last == DRAINS then
+      group.drains, group.lag = true, nil
+      group.last = place_of_drain(KEYS[6], lane, group.name) or '0-0'
+    end
     repair(stream, group, first, length, added)
     local settled = group.oldest or group.last
     if not cut or before(settled, cut) then cut = settled end
