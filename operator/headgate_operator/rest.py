@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate_operator.api import ScaleEngine
-
 if TYPE_CHECKING:
     from headgate_operator.readings import BranchReading, PipelineReading
 
@@ -42,8 +40,10 @@ def _rests(reading: PipelineReading, branch: BranchReading) -> bool:
         return False
     if not _is_held(reading, branch) and branch.backlog != 0:
         return False
-    is_ours = reading.pipeline.branch(branch.name).scale.engine is ScaleEngine.PILOT
-    return not is_ours or (branch.replicas == branch.workers.desired and branch.decision.reason != "Window")
+    if branch.decision.reason == "Window":
+        return False
+    # Whoever else scales takes their own time to follow the decision, which stands.
+    return branch.workers.foreign or branch.replicas == branch.workers.desired
 
 
 def _is_held(reading: PipelineReading, branch: BranchReading) -> bool:

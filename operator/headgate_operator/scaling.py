@@ -23,12 +23,12 @@ log = structlog.get_logger()
 class Scaling:
     """Decides how many workers branches have, and asks `substrate` for them.
 
-    With `engines` a branch whose scale.engine is not Pilot is left to that engine; a local run has none but the pilot.
+    Workers that somebody else scales get none of it: KEDA and an autoscaler read the decision, and nobody's workers
+    are left as they are.
     """
 
-    def __init__(self, substrate: Substrate, *, engines: bool = True) -> None:
+    def __init__(self, substrate: Substrate) -> None:
         self._substrate = substrate
-        self._engines = engines
 
     async def scale(
         self, flight: Flight, branch: BranchSpec, found: BranchMeasurement | None, published: int, now: float
@@ -38,15 +38,11 @@ class Scaling:
         workers = memory.workers
         moment = inputs.moment(flight, branch, found, published, now)
         decision = autoscale.decide(memory.scaler, moment, inputs.limits(pipeline, branch))
-        if self._engines and branch.scale.engine is not ScaleEngine.PILOT:
-            decision = replace(
-                decision,
-                replicas=workers.desired,
-                reason="Engine",
-                sentence=f"{workers.desired} workers: left to engine {branch.scale.engine}",
-            )
         memory.scaler = decision.state
-        if decision.replicas == workers.desired:
+        if workers.foreign and branch.scale.engine is ScaleEngine.NONE:
+            why = f"{workers.desired} workers: left alone, as scale.engine is None"
+            return replace(decision, replicas=workers.desired, reason="Engine", sentence=why)
+        if workers.foreign or decision.replicas == workers.desired:
             return decision
         with flight.noting(f"branch {branch.name}: cannot scale to {decision.replicas}"):
             holding = found.holding if found is not None else {}
