@@ -7,6 +7,7 @@ and may be cancelled anywhere.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from headgate_operator import topology
-from headgate_operator.cluster import ClusterError
+from headgate_operator.cluster import ClusterError, on_answer
 from headgate_operator.events import Notice, Severity, Subject, healing
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.pipeline import ManifestError, load_pipeline
@@ -40,8 +41,11 @@ log = structlog.get_logger()
 
 RESYNC_SECONDS = 300.0
 """An unchanged pipeline is looked over this often."""
+DRAIN_SECONDS = 2.0
+"""One with branches that drain, this often, as they go when they have nothing left."""
 LONGEST_BACKOFF_SECONDS = 10.0
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 10.0
+"""What turns with time alone is looked at this often."""
 REMOVE_ATTEMPTS = 3
 
 Key = tuple[str, str]
@@ -51,11 +55,35 @@ Key = tuple[str, str]
 class _Room:
     """What is known of one pipeline from pass to pass."""
 
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: bool = False
+    """Whether a pass is due."""
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is a reason to look: a change, or a new reading of the pilot."""
+    waiting_since: float | None = None
+    """When the pass under way last got an answer from the API server, or began; None between passes."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     findings: Findings | None = None
     generation: int = -1
     removed_uid: str = ""
+
+    def change(self) -> None:
+        """A pass is due."""
+        self.changed = True
+        self.stirred.set()
+
+    def answered(self) -> None:
+        """The pass under way gets on."""
+        self.waiting_since = time.monotonic()
+
+    async def rest(self, seconds: float) -> None:
+        """Returns when stirred, or after so many seconds."""
+        # A timer and an event: of a thousand pipelines each second, `asyncio.timeout` alone is noticed.
+        alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.stirred.set)
+        try:
+            await self.stirred.wait()
+        finally:
+            alarm.cancel()
+        self.stirred.clear()
 
 
 class Keeper:
@@ -79,11 +107,21 @@ class Keeper:
         self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
         self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
+        pilot.looked = self._stir
 
     @property
     def waiting(self) -> int:
         """Pipelines that changed and have not had their pass yet."""
-        return sum(1 for room in self._rooms.values() if room.changed.is_set())
+        return sum(1 for room in self._rooms.values() if room.changed)
+
+    def hung(self, seconds: float) -> list[str]:
+        """Pipelines whose pass has waited longer than this for one answer: only a restart can mend that."""
+        since = time.monotonic() - seconds
+        return [
+            "/".join(key)
+            for key, room in self._rooms.items()
+            if room.waiting_since is not None and room.waiting_since < since
+        ]
 
     async def keep(self, manifest: Mapping[str, Any]) -> None:
         """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
@@ -92,11 +130,11 @@ class Keeper:
         while room.removed_uid != manifest["metadata"]["uid"]:
             healed: tuple[str, ...] = ()
             try:
-                if room.changed.is_set() or time.monotonic() >= due:
-                    room.changed.clear()
+                if room.changed or time.monotonic() >= due:
+                    room.changed = False
                     findings = await self._pass(room, manifest)
                     failures = 0 if findings.clean else failures + 1
-                    due = time.monotonic() + _pause(failures)
+                    due = time.monotonic() + (DRAIN_SECONDS if findings.draining else _pause(failures))
                     healed = findings.healed
                 await self._tell_of_healing(manifest, healed)
                 await self._report(room, manifest)
@@ -104,11 +142,8 @@ class Keeper:
                 failures += 1
                 due = time.monotonic() + _pause(failures)
                 log.exception("pass failed", pipeline="/".join(_key(manifest)), retry_in=_pause(failures))
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await room.changed.wait()
-            except TimeoutError:
-                continue
+            # Spread, or a thousand that started together would look together for ever.
+            await room.rest(min(due - time.monotonic(), LOOK_SECONDS * random.uniform(0.8, 1.0)))
 
     async def clean_up(self, manifest: Mapping[str, Any]) -> None:
         """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
@@ -149,20 +184,33 @@ class Keeper:
         room = self._rooms[key]
         if metadata.get("generation", 0) != room.generation:
             room.generation = metadata.get("generation", 0)
-            room.changed.set()
+            room.change()
 
     def saw_deployment(self, event: str | None, deployment: Mapping[str, Any]) -> None:
         """Takes in a watch event of a child: one that is not as it was left is due a pass."""
         metadata = deployment["metadata"]
         key = (metadata["namespace"], metadata["labels"][PIPELINE_LABEL])
-        if self._substrate.saw(event, dict(deployment)) and key in self._rooms:
-            self._rooms[key].changed.set()
+        is_other = self._substrate.saw(event, dict(deployment))
+        self._pilot.wake(*key)
+        if is_other and key in self._rooms:
+            self._rooms[key].change()
+
+    def _stir(self, key: Key) -> None:
+        """The pilot has a new reading."""
+        if room := self._rooms.get(key):
+            room.stirred.set()
 
     async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
         async with room.lock:
-            with self._vitals.reconciling() as under_way:
-                findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
-                under_way.clean = findings.clean
+            room.answered()
+            token = on_answer.set(room.answered)
+            try:
+                with self._vitals.reconciling() as under_way:
+                    findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
+                    under_way.clean = findings.clean
+            finally:
+                on_answer.reset(token)
+                room.waiting_since = None
             room.findings = findings
             if findings.pipeline is not None and self._is_assigned(findings.pipeline):
                 self._pilot.add(findings.pipeline)
@@ -208,7 +256,7 @@ class Keeper:
         return None
 
     def _reading(self, key: Key, uid: str) -> PipelineReading | None:
-        reading = self._pilot.readings.get(key)
+        reading = self._pilot.reading(*key)
         return reading if reading is not None and reading.pipeline.uid == uid else None
 
     async def _connect(self, pipeline: Pipeline) -> Server:

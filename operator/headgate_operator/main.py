@@ -29,7 +29,7 @@ from headgate_operator.cluster import Cluster, ClusterError
 from headgate_operator.keeper import Keeper
 from headgate_operator.leader import Leader, LeadershipLostError
 from headgate_operator.metrics import ReadingsCollector
-from headgate_operator.pilot import Pilot
+from headgate_operator.pilot import REST_SECONDS, Pilot
 from headgate_operator.recorder import Recorder
 from headgate_operator.servers import Servers
 from headgate_operator.serving import metrics, probe, serving
@@ -96,7 +96,13 @@ class Operator:
         self._substrate = KubernetesSubstrate(cluster, settings.redis_url, settings.worker_image)
         self._pulse = time.monotonic()
         self._vitals = Vitals()
-        self._pilot = Pilot(self._servers.of, self._substrate, clock=self._beat)
+        self._pilot = Pilot(
+            self._servers.of,
+            self._substrate,
+            clock=self._beat,
+            rest_seconds=REST_SECONDS,
+            ticked=self._vitals.ticked,
+        )
         self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)
         self._keeper = Keeper(
             cluster=cluster,
