@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard import dashboard
+from externalscaler import compiled
 from headgate_operator.crd import crd_yaml
 from metrics import metrics
 from reference import reference
@@ -23,6 +24,7 @@ FILES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("crds/fanoutpipelines.headgate.dev.yaml", crd_yaml),
     ("charts/headgate/files/fanoutpipelines.headgate.dev.yaml", crd_yaml),
     ("charts/headgate/dashboards/headgate.json", dashboard),
+    ("operator/headgate_operator/engines/compiled.py", compiled),
     ("docs/reference/fanoutpipeline.md", reference),
     ("docs/reference/metrics.md", metrics),
 )

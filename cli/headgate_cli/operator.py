@@ -10,6 +10,9 @@ import typer
 def operator_command(
     metrics_port: Annotated[int, typer.Option(help="Port of /metrics.", min=0, max=65535)] = 9100,
     health_port: Annotated[int, typer.Option(help="Port of /healthz and /readyz.", min=0, max=65535)] = 8080,
+    scaler_port: Annotated[
+        int, typer.Option(help="Port at which KEDA asks for figures.", min=0, max=65535)
+    ] = 6000,
     namespace: Annotated[
         list[str] | None,
         typer.Option(help="Namespace to look after; give it again for more. Without it, all of them."),
@@ -18,8 +21,8 @@ def operator_command(
     """Run the control plane of a cluster.
 
     In the cluster, or against the one of KUBECONFIG. HEADGATE_REDIS_URL is the server of pipelines that name none,
-    HEADGATE_WORKER_IMAGE the image of workers that push events to a URL or container. Several may run: one leads, by
-    Lease.
+    HEADGATE_WORKER_IMAGE the image of workers that push events to a URL or container, HEADGATE_SCALER_ADDRESS the
+    host:port at which KEDA reaches it (without it nothing is served for KEDA). Several may run: one leads, by Lease.
 
     \b
     Examples:
@@ -32,6 +35,9 @@ def operator_command(
 
     configure_logging()
     settings = OperatorSettings.from_environment(
-        namespaces=namespace or (), metrics_port=metrics_port, health_port=health_port
+        namespaces=namespace or (),
+        metrics_port=metrics_port,
+        health_port=health_port,
+        scaler_port=scaler_port,
     )
     raise typer.Exit(asyncio.run(run(settings)))

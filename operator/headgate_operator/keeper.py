@@ -107,7 +107,7 @@ class Keeper:
         self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
         self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
-        pilot.looked = self._stir
+        pilot.listeners.append(self._stir)
 
     @property
     def waiting(self) -> int:

@@ -26,6 +26,7 @@ from prometheus_client.registry import CollectorRegistry
 from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
 from headgate_operator.cluster import Cluster, ClusterError
+from headgate_operator.engines.figures import Figures
 from headgate_operator.keeper import Keeper
 from headgate_operator.leader import Leader, LeadershipLostError
 from headgate_operator.metrics import ReadingsCollector
@@ -61,15 +62,24 @@ class OperatorSettings:
     """The operator's own server, for pipelines without spec.redis."""
     worker_image: str | None = None
     """Image of workers that push events: of branches with an http or container handler."""
+    scaler_address: str | None = None
+    """host:port at which KEDA reaches this operator; without it nothing is served for KEDA."""
+    scaler_port: int = 6000
+    """Where that is served."""
     own_namespace: str = "default"
     """Where the Lease is."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
 
     @classmethod
     def from_environment(
-        cls, *, namespaces: Sequence[str] = (), metrics_port: int = 9100, health_port: int = 8080
+        cls,
+        *,
+        namespaces: Sequence[str] = (),
+        metrics_port: int = 9100,
+        health_port: int = 8080,
+        scaler_port: int = 6000,
     ) -> OperatorSettings:
-        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, and POD_NAMESPACE or the namespace this pod runs in."""
+        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, HEADGATE_SCALER_ADDRESS, and POD_NAMESPACE or the pod's."""
         own = os.environ.get("POD_NAMESPACE")
         if not own and _NAMESPACE_FILE.exists():
             own = _NAMESPACE_FILE.read_text().strip()
@@ -79,6 +89,8 @@ class OperatorSettings:
             health_port=health_port,
             redis_url=os.environ.get("HEADGATE_REDIS_URL") or None,
             worker_image=os.environ.get("HEADGATE_WORKER_IMAGE") or None,
+            scaler_address=os.environ.get("HEADGATE_SCALER_ADDRESS") or None,
+            scaler_port=scaler_port,
             own_namespace=own or "default",
         )
 
@@ -93,7 +105,9 @@ class Operator:
         self._on_watching = on_watching
         self._cluster = cluster
         self._servers = Servers()
-        self._substrate = KubernetesSubstrate(cluster, settings.redis_url, settings.worker_image)
+        self._substrate = KubernetesSubstrate(
+            cluster, settings.redis_url, settings.worker_image, settings.scaler_address
+        )
         self._pulse = time.monotonic()
         self._vitals = Vitals()
         self._pilot = Pilot(
@@ -117,6 +131,8 @@ class Operator:
         self._answered = False
         self.ports: tuple[int, int] = (0, 0)
         """Of metrics and health, once it runs."""
+        self.scaler_port = 0
+        """Of what KEDA asks, once it leads."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Waits to lead, leads until `stop` is set, and gives the lead up. Raises LeadershipLostError."""
@@ -139,6 +155,13 @@ class Operator:
             if await _unless(stop, self._leader.acquire()):
                 await self._leader.release()
                 return
+            if self.settings.scaler_address is not None:
+                from headgate_operator.engines.scaler import scaler  # noqa: PLC0415  # only KEDA's users pay for gRPC
+
+                figures = Figures(self._pilot.reading)
+                self._pilot.listeners.append(figures.looked)
+                self.scaler_port = await stack.enter_async_context(scaler(figures, self.settings.scaler_port))
+                log.info("serving KEDA", port=self.scaler_port, address=self.settings.scaler_address)
             await self._lead(stop)
 
     def unhealthy(self) -> list[str]:

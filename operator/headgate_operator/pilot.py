@@ -50,7 +50,7 @@ class Pilot:
     """Flies any number of pipelines: `server_for` gives a pipeline's server, `clock` seconds that only grow.
 
     `rest_seconds` of a TICK_SECONDS lets none rest. `permit` is asked before each look and may raise to end the flight.
-    `looked` hears of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began.
+    `listeners` hear of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Pilot:
         self._rounds: dict[Server, asyncio.Task[None]] = {}
         self._bells = Bells(clock)
         self._ringers: dict[str, Key] = {}
-        self.looked: Callable[[Key], None] = lambda _: None
+        self.listeners: list[Callable[[Key], None]] = []
 
     def add(self, pipeline: Pipeline) -> None:
         """Flies this pipeline from the next tick on; replaces one of the same name, keeping what was learnt."""
@@ -213,7 +213,8 @@ class Pilot:
             return
         reading = flight.reading
         flight.at_rest = self._rest_seconds > TICK_SECONDS and reading is not None and is_at_rest(reading)
-        self.looked((flight.pipeline.namespace, flight.pipeline.name))
+        for tell in self.listeners:
+            tell((flight.pipeline.namespace, flight.pipeline.name))
 
     async def _is_as_it_was(
         self, flight: Flight, measurement: PipelineMeasurement | None, now: float
