@@ -7,13 +7,15 @@ again and know no FanoutPipeline.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
+import msgspec
 from kubernetes.aio import client, config
+
+from headgate_operator.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +38,7 @@ _RESOURCES = {
     ("events.k8s.io/v1", "Event"): "events",
     ("headgate.dev/v1alpha1", "FanoutPipeline"): "fanoutpipelines",
     ("keda.sh/v1alpha1", "ScaledObject"): "scaledobjects",
+    ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
 }
 
 on_answer: ContextVar[Callable[[], None]] = ContextVar("on_answer", default=lambda: None)
@@ -66,11 +69,10 @@ class Cluster:
     """
 
     def __init__(self, configuration: client.Configuration) -> None:
-        configuration.retries = 0  # the callers are loops: they come again with a fresh look
         self.configuration = configuration
         self.permit: Callable[[], None] = lambda: None
         self._few = asyncio.Semaphore(CALLS_AT_ONCE)
-        self._client = client.ApiClient(configuration)
+        self._transport = Transport(configuration)
 
     @classmethod
     async def connect(cls) -> Self:
@@ -91,7 +93,11 @@ class Cluster:
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.close()  # type: ignore[no-untyped-call]
+        await self._transport.aclose()
+
+    def beside(self) -> Self:
+        """The same API server by connections of their own, for another thread; calls here do not hold it up."""
+        return type(self)(self.configuration)
 
     async def token(self) -> str | None:
         """The bearer token in force, read anew when it is about to expire; None where certificates do the work."""
@@ -182,22 +188,20 @@ class Cluster:
             async with self._few:
                 if method != "GET":
                     self.permit()
-                request = await self._client.param_serialize(
+                status, text = await self._transport.request(
                     method,
                     resource_path,
-                    query_params=list((query or {}).items()),
-                    header_params={"Accept": "application/json", "Content-Type": content_type},
-                    body=body,
-                    auth_settings=["BearerToken"],
+                    query or {},
+                    body,
+                    content_type=content_type,
+                    seconds=REQUEST_SECONDS,
                 )
-                response = await self._client.call_api(*request, _request_timeout=REQUEST_SECONDS)
-                text = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {resource_path}: {error!r}") from error
         on_answer.get()()
-        if response.status >= 400:
-            raise _refusal(response.status, f"{method} {resource_path}", text)
-        answer: Manifest = json.loads(text)
+        if status >= 400:
+            raise _refusal(status, f"{method} {resource_path}", text)
+        answer: Manifest = msgspec.json.decode(text)
         return answer
 
 
@@ -210,7 +214,7 @@ def path(api_version: str, kind: str, namespace: str, name: str = "", subresourc
 
 def _refusal(status: int, call: str, text: bytes) -> ClusterError:
     try:
-        answer = json.loads(text)
+        answer = msgspec.json.decode(text)
     except ValueError:
         answer = {"message": text[:500].decode(errors="replace")}
     kind = {404: NotFoundError, 409: ConflictError}.get(status, ClusterError)
