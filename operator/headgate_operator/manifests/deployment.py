@@ -13,6 +13,8 @@ from headgate_operator.manifests.names import (
     selector,
     service_account_name,
 )
+from headgate_operator.manifests.overlay import merge
+from headgate_operator.manifests.pod_guard import PodRules, check_pod, check_result
 from headgate_operator.manifests.redis import fingerprint
 
 if TYPE_CHECKING:
@@ -22,13 +24,28 @@ if TYPE_CHECKING:
     from headgate_operator.pipeline import Pipeline
 
 REDIS_FINGERPRINT = "headgate.dev/redis-fingerprint"
+_SCRAPED = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(HTTP_PORT),
+    "prometheus.io/path": "/metrics",
+}
 _GRACE_AFTER_DRAIN_SECONDS = 10  # to hand back what is unfinished, and to stop
 
 
 def deployment(
-    pipeline: Pipeline, branch: BranchSpec, redis: RedisSource, pushing_image: str | None
+    pipeline: Pipeline,
+    branch: BranchSpec,
+    redis: RedisSource,
+    pushing_image: str | None,
+    rules: PodRules | None = None,
 ) -> Manifest:
-    """The Deployment of a branch, without `spec.replicas`; raises Problem as `containers.worker` does."""
+    """The Deployment of a branch, without `spec.replicas`.
+
+    Raises Problem as `containers.worker` does, and when the branch makes of its pod what the rules do not allow.
+    """
+    rules = rules or PodRules()
+    check_pod(pipeline, branch, rules)
+    ours = labels(pipeline.name, branch.name)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -38,17 +55,30 @@ def deployment(
             "revisionHistoryLimit": 2,
             "template": {
                 "metadata": {
-                    "labels": labels(pipeline.name, branch.name),
-                    "annotations": {
-                        "prometheus.io/scrape": "true",
-                        "prometheus.io/port": str(HTTP_PORT),
-                        "prometheus.io/path": "/metrics",
-                        REDIS_FINGERPRINT: fingerprint(redis.url, pipeline.uid),
-                    },
+                    "labels": dict(branch.pod.labels or {}) | ours,
+                    "annotations": _SCRAPED
+                    | dict(branch.pod.annotations or {})
+                    | {REDIS_FINGERPRINT: fingerprint(redis.url, pipeline.uid)},
                 },
-                "spec": _pod(pipeline, branch, redis, pushing_image),
+                "spec": _overlaid(pipeline, branch, _pod(pipeline, branch, redis, pushing_image), rules),
             },
         },
+    }
+
+
+def _overlaid(pipeline: Pipeline, branch: BranchSpec, pod: Manifest, rules: PodRules) -> Manifest:
+    result = merge(pod, branch.pod.overlay or {}, harden=not rules.privileged)
+    check_result(pipeline, branch, result, rules)
+    return result
+
+
+def _account(pipeline: Pipeline, branch: BranchSpec) -> Manifest:
+    """Workers never talk to the API server; code that was given an account may: that one's own setting decides."""
+    if branch.pod.service_account_name is not None:
+        return {"serviceAccountName": branch.pod.service_account_name}
+    return {
+        "serviceAccountName": service_account_name(pipeline.name),
+        "automountServiceAccountToken": False,
     }
 
 
@@ -62,8 +92,7 @@ def _pod(pipeline: Pipeline, branch: BranchSpec, redis: RedisSource, pushing_ima
     }
     drain_seconds = pipeline.contract(branch.name).drain_seconds
     return {
-        "serviceAccountName": service_account_name(pipeline.name),
-        "automountServiceAccountToken": False,
+        **_account(pipeline, branch),
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(drain_seconds) + _GRACE_AFTER_DRAIN_SECONDS,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

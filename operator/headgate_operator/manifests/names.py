@@ -33,6 +33,11 @@ def secret_name(pipeline: str) -> str:
     return f"{pipeline}-headgate-redis"
 
 
+def network_policy_name(pipeline: str) -> str:
+    """Name of the NetworkPolicy of all workers of a pipeline."""
+    return f"{pipeline}-workers"
+
+
 def selector(pipeline: str, branch: str | None = None) -> dict[str, str]:
     """The labels that find a pipeline's children, or one branch's; they never change, as selectors may not."""
     return {PIPELINE_LABEL: pipeline} | ({BRANCH_LABEL: branch} if branch is not None else {})

@@ -39,6 +39,7 @@ def _no_keda() -> Problem:
 SHARED = (
     ChildKind("v1", "ServiceAccount", service_account_name),
     ChildKind("v1", "Secret", secret_name),
+    ChildKind("networking.k8s.io/v1", "NetworkPolicy"),
 )
 """What the Deployments need before they start, in the order of their making."""
 
