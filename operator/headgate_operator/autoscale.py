@@ -1,127 +1,50 @@
 """How many workers a branch should have: a pure decision from one second's figures and what was seen before.
 
-    replicas = ceil((arrival rate + backlog / drainWithinSeconds) / measured rate of one worker)
-
-clamped to `min..max`; upward at once, downward only when every target of the last `scaleDownAfterSeconds` was
-lower. What is not known is never taken for zero: an unknown backlog holds what is there, and nothing goes to zero
-over unsettled events, except a closed branch, where workers could do nothing: it has `min` at once.
+What is needed now (see `autoscale_need`), clamped to `min..max`: upward at once. Downward, workers that a backlog
+needed go once it is worked off and they have not been needed for as long as one takes to start; those that arrivals
+need go when fewer have sufficed for `scaleDownAfterSeconds`, and never below what the mean rate of those seconds needs.
+What is not known is never taken for zero: an unknown backlog holds what is there, and nothing goes to zero over
+unsettled events, except a closed or paused branch, where workers could do nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-ARRIVAL_SECONDS = 10.0  # the arrival rate is taken over this many seconds
-SHORTEST_SECONDS = 0.01  # an interval shorter than this says nothing of a rate: it is added to the next
-MEMORY_SECONDS = 30.0  # how fast old measurements of a worker's rate fade (time constant), for short handlers
+from headgate_operator.autoscale_inputs import ScaleLimits, ScalerInputs
+from headgate_operator.autoscale_need import Need, need
+from headgate_operator.autoscale_rates import SHORTEST_SECONDS, Arrivals, WorkerRate
+from headgate_operator.autoscale_starts import Starts
+from headgate_operator.autoscale_window import Growth, Window
 
+__all__ = ["Decision", "ScaleLimits", "ScalerInputs", "ScalerState", "WorkerRate", "decide"]
 
-@dataclass(frozen=True)
-class ScaleLimits:
-    """The bounds and times of `spec.branches[].scale`, and the concurrency of one worker."""
-
-    min: int = 0
-    max: int = 10
-    drain_within_seconds: float = 30
-    scale_down_after_seconds: float = 60
-    concurrency: int = 8
-    events_per_second: float = math.inf
-    """The branch's rate limit: however many workers there are, they go no faster."""
-    max_age_seconds: float | None = None
-    """Events should not get older than this; None: only the time to drain counts."""
-    max_step: int | None = None
-    """Most workers that one decision adds; None: as many as are needed."""
-
-
-@dataclass(frozen=True)
-class ScalerInputs:
-    """One moment of a branch. Counters are cumulative; one that falls was reset: that interval is left out.
-
-    With an unknown backlog the counters are unknown too, and not looked at.
-    """
-
-    now: float
-    """Seconds on any clock that only grows."""
-    published: int
-    settled: int
-    busy_seconds: float
-    """Time spent inside handlers, summed over all of them."""
-    backlog: int | None
-    """Everything unsettled; None when it cannot be measured."""
-    current: int
-    """Replicas asked for now."""
-    ready: int
-    """Workers that can work now."""
-    deferred: int = 0
-    """The part of the backlog nobody may take yet: retries that are not due, lanes behind a gate."""
-    closed: bool = False
-    """Nobody may take anything until a person opens the branch: its target is gone for good."""
-    age_seconds: float = 0.0
-    """Age of the oldest event that is not settled."""
-    paused: bool = False
-    """A person wants no workers."""
-    restarts: int = 0
-    """Workers that ended badly, so far: only its growth counts."""
-    scheduled_min: int = 0
-    """Fewest workers by the hour of the day, besides `ScaleLimits.min`."""
-
-    @property
-    def workable(self) -> int:
-        """Events a worker could take or has taken."""
-        return max(0, (self.backlog or 0) - self.deferred)
-
-
-@dataclass(frozen=True)
-class WorkerRate:
-    """What is known about one worker's speed: sums that fade together; their quotients are recent means."""
-
-    settled: float = 0.0
-    worker_seconds: float = 0.0
-    """Only of intervals in which every worker had enough to do: idle time says nothing about speed."""
-    handled: float = 0.0
-    busy_seconds: float = 0.0
-
-    @property
-    def handler_seconds(self) -> float | None:
-        """Mean time of one event inside the handler, its failed attempts included; None before the first."""
-        return self.busy_seconds / self.handled if self.handled > 0 else None
-
-    def per_second(self, concurrency: int) -> float | None:
-        """Events one busy worker settles a second; None while nothing has been settled.
-
-        Measured under saturation where there is enough of it, else what `concurrency` handlers side by side
-        would do.
-        """
-        handler = self.handler_seconds
-        if self.settled > 0 and self.worker_seconds >= 3 * max(1.0, handler or 0.0):
-            return self.settled / self.worker_seconds
-        return concurrency / max(handler, 1e-6) if handler is not None else None
+SURGE_SECONDS = 5.0  # least time for which workers of a backlog must have been superfluous
+LONG_HANDLER_SECONDS = 10.0  # a third of a worker's time to drain: a mean handler that long may outlast it
 
 
 @dataclass(frozen=True)
 class ScalerState:
     """What a decision remembers for the next; kept as long as the branch, so the rate survives scale-to-zero."""
 
-    rate: WorkerRate = WorkerRate()
+    rate: WorkerRate = field(default_factory=WorkerRate)
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    starts: Starts = field(default_factory=Starts)
     previous: ScalerInputs | None = None
-    arrivals: tuple[tuple[float, float, float], ...] = ()
-    """(end of the interval, its seconds, events a second), oldest first."""
-    targets: tuple[tuple[float, int], ...] = ()
-    """(time, target) within the window, oldest first; falling, as a lower one before a higher decides nothing."""
+    targets: Window = field(default_factory=Window)
+    """What was needed, of the last seconds."""
+    steady: Window = field(default_factory=Window)
+    """What arrivals needed, of the last `scaleDownAfterSeconds`; at least 1 while anything was unsettled."""
+    lately: Growth = field(default_factory=Growth)
+    """Events published in the last `scaleDownAfterSeconds`, bursts included."""
+    guessed: bool = False
+    """Whether targets are guesses from before one worker's rate was known."""
 
     @property
     def arrival_rate(self) -> float:
-        """Events published a second: the interquartile mean over the last seconds.
-
-        It leaves a single burst to the backlog, where a mean would count those events a second time.
-        """
-        whole = sum(seconds for _, seconds, _ in self.arrivals)
-        low, high, at, total = whole / 4, whole * 3 / 4, 0.0, 0.0
-        for _, seconds, rate in sorted(self.arrivals, key=lambda arrival: arrival[2]):
-            total += rate * max(0.0, min(at + seconds, high) - max(at, low))
-            at += seconds
-        return total / (high - low) if whole else 0.0
+        """Events published a second, as far as they come steadily: a single burst is left out."""
+        return self.arrivals.per_second
 
 
 @dataclass(frozen=True)
@@ -136,87 +59,165 @@ class Decision:
 
 def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Decision:
     """The next state and the replicas to ask for: within `limits.min..limits.max`, or 0 while paused."""
-    if inputs.backlog is not None:
-        state = _learn(state, inputs, limits)
+    state = _learn(state, inputs, limits)
     if inputs.paused:
-        state = replace(state, targets=((inputs.now, 0),))
-        return Decision(state, 0, "Paused", "0 workers: paused")
+        return _fixed(state, inputs, 0, "Paused", "paused")
     least = min(max(limits.min, inputs.scheduled_min), limits.max)
     if inputs.closed:
-        state = replace(state, targets=((inputs.now, least),))
-        return Decision(state, least, "Closed", f"{least} workers: the branch is closed, the minimum is held")
+        return _fixed(state, inputs, least, "Closed", "the branch is closed, so the minimum is kept")
     held = min(max(inputs.current, least), limits.max)
-    target = held if inputs.backlog is None else _target(state, inputs, limits, least)
-    # What runs at the first look (the operator restarted) counts as a target too, or it would drop at once.
-    before = state.targets or ((inputs.now, held),)
-    since = inputs.now - limits.scale_down_after_seconds
-    kept = tuple((at, value) for at, value in before if at > since and value > target)
-    state = replace(state, targets=(*kept, (inputs.now, target)))
-    highest = max(value for _, value in state.targets)
-    replicas = min(max(highest, least), limits.max)
     if inputs.backlog is None:
-        return Decision(
-            state, replicas, "Unknown", f"{replicas} workers: the backlog is unknown, they are held"
-        )
-    figures = f"{inputs.backlog} events wait, {state.arrival_rate:.1f} a second arrive"
-    if replicas > target:
-        return Decision(state, replicas, "Window", f"{replicas} workers: {figures}; {target} would do by now")
-    reason = "Steady" if replicas == inputs.current else "Backlog" if inputs.backlog else "Arrivals"
-    return Decision(state, replicas, reason, f"{replicas} workers: {figures}")
+        return _fixed(state, inputs, held, "Unknown", "the backlog is unknown, so they are held")
+    needed = need(inputs, limits, state.arrivals, state.rate, state.starts.seconds)
+    busy = 1 if inputs.backlog else 0
+    target = min(max(_whole(needed.workers, limits), busy, least), limits.max)
+    steady = min(max(_whole(needed.arriving, limits), busy, least), limits.max)
+    state = _remember(state, inputs, limits, (target, steady), held)
+    return _Choice(state, inputs, limits, needed, target, least).made()
 
 
-def _target(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits, least: int) -> int:
-    rate = state.rate.per_second(limits.concurrency)
-    if rate is None:
-        # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
-        wanted = math.ceil(inputs.workable / limits.concurrency)
-    else:
-        speed = state.arrival_rate + inputs.workable / limits.drain_within_seconds
-        needed = min(speed, limits.events_per_second) / rate
-        wanted = math.ceil(min(needed, limits.max))  # a rate that faded to almost nothing makes it infinite
-    return min(max(wanted, 1 if inputs.backlog else 0, least), limits.max)
+def _fixed(state: ScalerState, inputs: ScalerInputs, replicas: int, reason: str, why: str) -> Decision:
+    """A number that no rate has a say in; the windows start anew with it."""
+    window = Window(((inputs.now, replicas),))
+    state = replace(state, targets=window, steady=window, guessed=False)
+    return Decision(state, replicas, reason, f"{_workers(replicas)}: {why}")
+
+
+def _whole(workers: float, limits: ScaleLimits) -> int:
+    return math.ceil(min(workers, limits.max))  # a rate that faded to almost nothing makes it infinite
 
 
 def _learn(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> ScalerState:
-    previous = state.previous
-    if previous is None:
-        return replace(state, previous=inputs)
-    seconds = inputs.now - previous.now
-    if seconds < SHORTEST_SECONDS:
-        return state
-    reset = inputs.published < previous.published or inputs.settled < previous.settled
-    if reset:
-        return replace(state, previous=inputs)
-    arrived = (inputs.now, seconds, (inputs.published - previous.published) / seconds)
-    recent = tuple(a for a in state.arrivals if a[0] > inputs.now - ARRIVAL_SECONDS)
+    """With what this moment says of rates and starts; an unknown backlog says nothing of rates."""
+    asked = inputs.now if state.previous is None else min(state.previous.now, inputs.now)
+    starts = state.starts.add(inputs, asked)
+    if inputs.backlog is None:
+        return replace(state, starts=starts)
+    if state.previous is not None and 0 <= inputs.now - state.previous.now < SHORTEST_SECONDS:
+        return replace(state, starts=starts)
     return replace(
         state,
         previous=inputs,
-        arrivals=(*recent, arrived),
-        rate=_learn_rate(state.rate, previous, inputs, limits.concurrency),
+        starts=starts,
+        rate=state.rate.add(state.previous, inputs, limits.concurrency),
+        arrivals=state.arrivals.add(inputs.now, inputs.published),
+        lately=state.lately.add(inputs.now, inputs.published, limits.scale_down_after_seconds),
     )
 
 
-def _learn_rate(
-    rate: WorkerRate, previous: ScalerInputs, inputs: ScalerInputs, concurrency: int
-) -> WorkerRate:
-    settled = inputs.settled - previous.settled
-    busy = max(0.0, inputs.busy_seconds - previous.busy_seconds)
-    enough = min(previous.ready, inputs.ready) * concurrency
-    if enough > 0 and min(previous.workable, inputs.workable) >= enough:
-        seconds = inputs.now - previous.now
-        # Long handlers settle in clumps: remember several of their durations, or a pause would look slow.
-        memory = max(MEMORY_SECONDS, 3 * (rate.handler_seconds or 0.0))
-        fade = math.exp(-seconds / memory)
-        rate = replace(
-            rate,
-            settled=rate.settled * fade + settled,
-            worker_seconds=rate.worker_seconds * fade + seconds * (previous.ready + inputs.ready) / 2,
+def _remember(
+    state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits, needs: tuple[int, int], held: int
+) -> ScalerState:
+    """With what is needed now, in all and for what arrives, in the windows."""
+    # What runs at the first look (the operator restarted) counts too, or it would go at once.
+    first = Window(((inputs.now, held),))
+    targets, steady = state.targets if state.targets.values else first, state.steady
+    steady = steady if steady.values else first
+    known = state.rate.is_sure(limits.concurrency)
+    if state.guessed and known:
+        targets = steady = Window()
+    window = limits.scale_down_after_seconds
+    surge = min(window, max(SURGE_SECONDS, state.starts.seconds))
+    return replace(
+        state,
+        targets=targets.add(inputs.now, needs[0], surge),
+        steady=steady.add(inputs.now, needs[1], window),
+        guessed=not known,
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What to ask for, when everything is known: what is needed, or what keeps from it."""
+
+    state: ScalerState
+    inputs: ScalerInputs
+    limits: ScaleLimits
+    need: Need
+    target: int
+    least: int
+
+    def made(self) -> Decision:
+        """The decision."""
+        if self.target > self.inputs.current:
+            return self._up()
+        kept = self._kept()
+        if kept > self.target:
+            return self._down(kept)
+        return self._decided(self.target, *self._why())
+
+    def _up(self) -> Decision:
+        """Straight to the target, as far as crashes and steps let it be."""
+        current = self.inputs.current
+        careful = self.state.starts.careful(self.inputs.now, current)
+        if careful is not None and max(careful, self.least) < self.target:
+            why = f"{self.target} are needed, but workers do not stay up: no more until one does"
+            return self._decided(max(careful, self.least), "SlowStart", why)
+        step = self.limits.max_step
+        if step is not None and max(current + step, self.least) < self.target:
+            started = self.state.starts.is_over(self.inputs.now)
+            why = f"{self.target} are needed, at most {step} are added at once"
+            return self._decided(max(current + step if started else current, self.least), "Step", why)
+        return self._decided(self.target, *self._why())
+
+    def _kept(self) -> int:
+        """Workers that are there and are not to go yet."""
+        window, speed = (
+            self.limits.scale_down_after_seconds,
+            self.state.rate.per_second(self.limits.concurrency),
         )
-    if settled:
-        # Fades by events, not by time: an idle hour does not change how long a handler takes.
-        fade = math.exp(-settled / (20 * concurrency))
-        rate = replace(
-            rate, handled=rate.handled * fade + settled, busy_seconds=rate.busy_seconds * fade + busy
+        mean = self.state.lately.per_second(window) if window else 0.0
+        rates = math.ceil(min(mean / speed, self.limits.max)) if speed else 0
+        return min(
+            max(self.state.targets.highest, self.state.steady.highest, rates),
+            self.inputs.current,
+            self.limits.max,
         )
-    return rate
+
+    def _down(self, kept: int) -> Decision:
+        window = f"{self.limits.scale_down_after_seconds:g} s"
+        why = f"{_workers(self.target)} would do now, but not for what arrived in the last {window}"
+        return self._decided(kept, "Window", why)
+
+    def _why(self) -> tuple[str, str]:
+        target, inputs, limits = self.target, self.inputs, self.limits
+        if target == limits.max and self.need.workers > limits.max:
+            return "Maximum", f"scale.max, though {_shown(self.need.workers)} are needed {self.need.why}"
+        if target == self.least > 0 and math.ceil(self.need.workers) < self.least:
+            scheduled = inputs.scheduled_min > limits.min
+            return ("Schedule", "scale.schedule") if scheduled else ("Minimum", "scale.min")
+        if target == 0:
+            return "Idle", "nothing waits"
+        return "Steady" if target == inputs.current else self.need.reason, self.need.why
+
+    def _decided(self, replicas: int, reason: str, why: str) -> Decision:
+        holders = min(self.inputs.holders, self.inputs.current, self.limits.max)
+        if replicas < holders and (self.state.rate.handler_seconds or 0.0) >= LONG_HANDLER_SECONDS:
+            # A handler this long may outlast the time a worker has to drain: only idle ones are stopped.
+            replicas, reason = holders, "Window"
+            why = f"{_workers(self.target)} would do now, but so many are in the middle of long events"
+        return Decision(self.state, replicas, reason, f"{_workers(replicas)}: {why} ({self._figures()})")
+
+    def _figures(self) -> str:
+        inputs, state = self.inputs, self.state
+        speed = state.rate.per_second(self.limits.concurrency)
+        parts = [f"{inputs.backlog} unsettled"]
+        if inputs.deferred:
+            parts.append(f"{inputs.deferred} of them not to be taken yet")
+        if inputs.age_seconds >= 1:
+            parts.append(f"the oldest {inputs.age_seconds:.0f} s old")
+        parts.append(f"{_shown(state.arrival_rate)}/s arrive")
+        if speed is not None:
+            parts.append(f"a worker settles {_shown(speed)}/s")
+        if state.starts.seconds >= 1:
+            parts.append(f"and takes {state.starts.seconds:.0f} s to start")
+        return ", ".join(parts)
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
+
+
+def _shown(figure: float) -> str:
+    """Three digits that matter, without an exponent."""
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.3g}"

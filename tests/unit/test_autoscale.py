@@ -145,16 +145,41 @@ def test_the_first_guess_is_a_slot_an_event_up_to_the_maximum():
     assert decide(ScalerState(), replace(IDLE, backlog=30_000), LIMITS).replicas == 20
 
 
-def test_fewer_workers_only_after_the_window_and_then_at_once():
+def test_workers_that_a_backlog_needed_go_once_it_is_worked_off_and_the_last_after_the_window():
     decision = decide(KNOWN, replace(IDLE, backlog=1500), LIMITS)
-    state, replicas = decision.state, decision.replicas
-    history = []
+    history = [decision.replicas]
     for now in range(1, 120):
-        decision = decide(state, replace(IDLE, now=now, published=0, current=replicas), LIMITS)
+        decision = decide(decision.state, replace(IDLE, now=now, current=history[-1]), LIMITS)
+        history.append(decision.replicas)
+    assert history == [5] * 5 + [1] * 55 + [0] * 60
+
+
+def test_workers_that_arrivals_needed_go_when_fewer_have_sufficed_for_the_window_and_not_before():
+    state, replicas, history = KNOWN, 0, []
+    for now in range(200):
+        published = 50 * min(now, 100)  # workers of 10 a second settle all of it at once
+        inputs = replace(
+            IDLE, now=now, published=published, settled=published, current=replicas, ready=replicas
+        )
+        decision = decide(state, inputs, LIMITS)
         state, replicas = decision.state, decision.replicas
         history.append(replicas)
-    assert history[:59] == [5] * 59
-    assert history[60:] == [0] * 59
+    assert history[90:160] == [5] * 70
+    assert history[170:] == [0] * 30
+
+
+def test_bursts_that_return_within_the_window_find_the_workers_that_their_mean_rate_needs():
+    state, replicas, history = KNOWN, 0, []
+    for now in range(300):
+        published = 900 * (now // 30 + 1)  # worked off within the second: 30 a second over the window of 60 s
+        inputs = replace(
+            IDLE, now=now, published=published, settled=published, current=replicas, ready=replicas
+        )
+        inputs = replace(inputs, backlog=900 if now % 30 == 0 else 0)
+        decision = decide(state, inputs, LIMITS)
+        state, replicas = decision.state, decision.replicas
+        history.append(replicas)
+    assert min(history[60:]) == 3
 
 
 def test_a_restarted_operator_holds_for_a_window():
