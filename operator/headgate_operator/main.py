@@ -25,10 +25,11 @@ from prometheus_client.registry import CollectorRegistry
 
 from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
+from headgate_operator.beside import Beside
 from headgate_operator.cluster import Cluster, ClusterError
 from headgate_operator.engines.figures import Figures
 from headgate_operator.keeper import Keeper
-from headgate_operator.leader import Leader, LeadershipLostError
+from headgate_operator.leader import Leader, LeadershipLostError, LeaseTimes
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import REST_SECONDS, Pilot
 from headgate_operator.recorder import Recorder
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 LEASE = "headgate-operator"
 STALE_SECONDS = 60.0
 """A loop that has not turned for this long is stuck, and the process should be restarted."""
+STUCK_SECONDS = 15.0
+"""The Lease of a process whose loop has not turned for this long is not renewed."""
+TURN_SECONDS = 0.5
 STOP_SECONDS = 10.0
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -68,6 +72,8 @@ class OperatorSettings:
     """Where that is served."""
     own_namespace: str = "default"
     """Where the Lease is."""
+    lease_seconds: float = 3.0
+    """The Lease of a leader that died is another's after this."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
 
     @classmethod
@@ -79,7 +85,10 @@ class OperatorSettings:
         health_port: int = 8080,
         scaler_port: int = 6000,
     ) -> OperatorSettings:
-        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, HEADGATE_SCALER_ADDRESS, and POD_NAMESPACE or the pod's."""
+        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, HEADGATE_SCALER_ADDRESS, and POD_NAMESPACE or the pod's.
+
+        And with HEADGATE_LEASE_SECONDS. Raises ValueError.
+        """
         own = os.environ.get("POD_NAMESPACE")
         if not own and _NAMESPACE_FILE.exists():
             own = _NAMESPACE_FILE.read_text().strip()
@@ -92,6 +101,7 @@ class OperatorSettings:
             scaler_address=os.environ.get("HEADGATE_SCALER_ADDRESS") or None,
             scaler_port=scaler_port,
             own_namespace=own or "default",
+            lease_seconds=_lease_seconds(os.environ.get("HEADGATE_LEASE_SECONDS")),
         )
 
 
@@ -115,9 +125,21 @@ class Operator:
             self._substrate,
             clock=self._beat,
             rest_seconds=REST_SECONDS,
+            permit=self._permit,
             ticked=self._vitals.ticked,
         )
-        self._leader = Leader(cluster, settings.own_namespace, LEASE, settings.identity)
+        # In a thread of its own: a loop that is busy with a thousand pipelines must not lose the lead by that.
+        self._lease_thread, self._lease_cluster = Beside("lease"), cluster.beside()
+        self._turned = time.monotonic()
+        self._leader = Leader(
+            self._lease_cluster,
+            settings.own_namespace,
+            LEASE,
+            settings.identity,
+            LeaseTimes.lasting(settings.lease_seconds),
+            is_alive=lambda: time.monotonic() - self._turned < STUCK_SECONDS,
+        )
+        cluster.permit = self._leader.permit
         self._keeper = Keeper(
             cluster=cluster,
             substrate=self._substrate,
@@ -129,6 +151,7 @@ class Operator:
         self._vitals.watch(queue=lambda: self._keeper.waiting, leads=lambda: self._leader.leads)
         self._watching = asyncio.Event()
         self._answered = False
+        self._led_since = time.monotonic()
         self.ports: tuple[int, int] = (0, 0)
         """Of metrics and health, once it runs."""
         self.scaler_port = 0
@@ -138,6 +161,8 @@ class Operator:
         """Waits to lead, leads until `stop` is set, and gives the lead up. Raises LeadershipLostError."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._servers.aclose)
+            stack.callback(self._lease_thread.close)
+            stack.push_async_callback(lambda: self._lease_thread.run(self._lease_cluster.aclose()))
             self.ports = (
                 await stack.enter_async_context(
                     serving(self.settings.metrics_port, {"/metrics": metrics(self._registry())})
@@ -152,8 +177,9 @@ class Operator:
             log.info("serving", metrics_port=self.ports[0], health_port=self.ports[1])
             if await _unless(stop, self._wait_for_api()):
                 return
-            if await _unless(stop, self._leader.acquire()):
-                await self._leader.release()
+            stack.push_async_callback(_cancel, asyncio.create_task(self._turn(), name="turning"))
+            if await _unless(stop, self._lease_thread.run(self._leader.acquire())):
+                await self._lease_thread.run(self._leader.release())
                 return
             if self.settings.scaler_address is not None:
                 from headgate_operator.engines.scaler import scaler  # noqa: PLC0415  # only KEDA's users pay for gRPC
@@ -171,6 +197,13 @@ class Operator:
             complaints.append(f"no answer about the Lease for {silent:.0f} s")
         if self._leader.leads and (silent := time.monotonic() - self._pulse) > STALE_SECONDS:
             complaints.append(f"the pilot has not ticked for {silent:.0f} s")
+        if self._leader.leads and not self._watching.is_set():
+            if (silent := time.monotonic() - self._led_since) > STALE_SECONDS:
+                complaints.append(f"the watches have not started for {silent:.0f} s")
+        for pipeline in self._keeper.hung(STALE_SECONDS):
+            complaints.append(
+                f"the pass over {pipeline} has waited for one answer for over {STALE_SECONDS:.0f} s"
+            )
         return complaints
 
     def unready(self) -> list[str]:
@@ -185,6 +218,15 @@ class Operator:
         """The pilot's clock. It looks at it on every turn, however a server hangs: that is its pulse."""
         self._pulse = time.monotonic()
         return self._pulse
+
+    def _permit(self) -> None:
+        self._leader.permit()
+
+    async def _turn(self) -> None:
+        """Shows that the loop turns, to the thread that renews the Lease."""
+        while True:
+            self._turned = time.monotonic()
+            await asyncio.sleep(TURN_SECONDS)
 
     def _readings(self) -> Iterable[PipelineReading]:
         return self._pilot.readings.values()
@@ -211,7 +253,8 @@ class Operator:
 
     async def _lead(self, stop: asyncio.Event) -> None:
         # kopf cancels every task made after its own start when it ends: ours are made before it.
-        renewal = asyncio.create_task(self._leader.keep(), name="lease")
+        self._led_since = self._beat()
+        renewal = asyncio.create_task(self._lease_thread.run(self._leader.keep()), name="lease")
         flight = asyncio.create_task(self._pilot.run(), name="pilot")
         ended = asyncio.create_task(stop.wait(), name="stop")
         halt = asyncio.Event()
@@ -238,12 +281,13 @@ class Operator:
         if isinstance(failure, LeadershipLostError):
             raise failure  # nothing more may be written: no graceful end
         log.info("stopping", reason=repr(failure) if failure else "asked to")
-        await _cancel(flight, renewal, ended, started)
+        await _cancel(flight, ended, started)
         halt.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await asyncio.gather(watching, return_exceptions=True)
-        await self._leader.release()
+        await _cancel(renewal)
+        await self._lease_thread.run(self._leader.release())
         if failure is not None:
             raise failure
 
@@ -303,6 +347,15 @@ async def run(settings: OperatorSettings) -> int:
     finally:
         await cluster.aclose()
     return 0
+
+
+def _lease_seconds(given: str | None) -> float:
+    """A whole number, as the Lease has it; raises ValueError."""
+    if not given:
+        return OperatorSettings.lease_seconds
+    if not given.isdecimal() or not 2 <= int(given) <= 60:
+        raise ValueError(f"HEADGATE_LEASE_SECONDS: {given!r}: give whole seconds from 2 to 60")
+    return float(given)
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
