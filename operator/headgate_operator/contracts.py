@@ -15,6 +15,7 @@ from headgate.contract import (
     Ordering,
     RetryContract,
     RetryRule,
+    SharesContract,
 )
 from headgate.streams.settings import SourceSettings
 from headgate_operator.api import DurabilityMode
@@ -22,6 +23,7 @@ from headgate_operator.api import DurabilityMode
 if TYPE_CHECKING:
     from headgate.streams.keys import PipelineKeys
     from headgate_operator.api import (
+        BackpressureSpec,
         BranchSpec,
         CircuitBreakerSpec,
         HandlerSpec,
@@ -52,9 +54,17 @@ NOWHERE = Place()
 
 
 def branch(
-    keys: PipelineKeys, origin: SourceSpec, spec: BranchSpec, join: JoinContract | None, place: Place
+    keys: PipelineKeys,
+    origin: SourceSpec,
+    spec: BranchSpec,
+    join: JoinContract | None,
+    backpressure: BackpressureSpec | None,
+    place: Place,
 ) -> BranchContract:
-    """What a worker of a branch is started with; `join` is None for a branch that takes no part in it."""
+    """What a worker of a branch is started with.
+
+    `join` is None for a branch that takes no part in it, `backpressure` is the pipeline's.
+    """
     python = spec.handler.python
     return BranchContract(
         namespace=keys.namespace,
@@ -70,6 +80,7 @@ def branch(
         if spec.batch is None
         else BatchSettings(max_events=spec.batch.max_events, max_wait_seconds=spec.batch.max_wait_seconds),
         rate_limit=spec.rate_limit.events_per_second if spec.rate_limit is not None else 0,
+        shares=_shares(spec.backpressure or backpressure),
         filter=spec.filter,
         schema=origin.event_schema,
         timeout_seconds=spec.timeout_seconds,
@@ -121,6 +132,12 @@ def _http(spec: HandlerSpec, place: Place) -> HttpContract | None:
             await_listening=True,
         )
     return None
+
+
+def _shares(spec: BackpressureSpec | None) -> SharesContract:
+    if spec is None:
+        return SharesContract()
+    return SharesContract(normal=spec.shares.normal, low=spec.shares.low)
 
 
 def _breaker(spec: CircuitBreakerSpec) -> BreakerContract:

@@ -33,7 +33,7 @@ class Contender:
         return (await self.owner.ask(Wish.TAKE)).owner == self.lease
 
     async def read(self, count: int = 100) -> list[Delivery]:
-        return (await self.consumer.read_watched(count, share=False)).deliveries
+        return (await self.consumer.read_watched(count)).deliveries
 
     async def claim(self) -> list[Delivery]:
         """All there is to claim, some at a time."""

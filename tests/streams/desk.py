@@ -18,7 +18,7 @@ from headgate.streams import (
     measure,
 )
 from headgate.streams.consumer import Consumer
-from headgate.streams.outcome import Delivery, Kind, Outcome
+from headgate.streams.outcome import NO_TURN, Delivery, Kind, Outcome, Turn
 from headgate.streams.wire import Wires
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ async def desk(
         await asyncio.sleep(0.01)  # an aborted transport closes its socket at the loop's next turn
 
 
-async def take(consumer: Consumer, count: int = 100, *, share: bool = False) -> list[Delivery]:
+async def take(consumer: Consumer, count: int = 100, turn: Turn = NO_TURN) -> list[Delivery]:
     """The deliveries of one read."""
-    deliveries, _, _ = await consumer.read(count, share=share)
+    deliveries, _, _ = await consumer.read(count, turn)
     return deliveries
 
 

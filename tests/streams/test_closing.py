@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from headgate.contract import SharesContract
 from headgate.event import Lane, NewEvent
 from headgate.streams import (
     Gate,
@@ -19,6 +20,7 @@ from headgate.streams import (
     reopen_if_moved,
     set_gate,
 )
+from headgate.streams.outcome import NO_TURN, Turn
 from headgate.streams.waiter import Waiter
 from headgate.worker.intake import Intake
 from headgate.worker.reader import BATCH, Reader
@@ -38,8 +40,8 @@ async def test_a_closed_branch_reads_nothing_whatever_waits_and_all_of_it_when_o
         await consumer.settle([retried(delivery) for delivery in await take(consumer)])
         await canal.publish(*(NewEvent(data=lane.value, lane=lane) for lane in Lane))
         assert await close_branch(server, canal.keys, "a", "answered 410", URL)
-        for share in (False, True):
-            deliveries, due_ms, held = (await consumer.read(100, share=share))[:3]
+        for turn in (NO_TURN, Turn(10, 10)):
+            deliveries, due_ms, held = (await consumer.read(100, turn))[:3]
             assert (deliveries, due_ms, held) == ([], -1, 8)
         assert await open_branch(server, canal.keys, "a")
 
@@ -147,7 +149,7 @@ async def test_neither_a_rush_nor_a_wait_passes_by_a_closed_gate(server: Server)
         read: list[Delivery] = []
         consumer = await canal.consumer()
         waiter = Waiter(server, [consumer], "a")
-        reader = Reader([consumer], waiter, Intake(10 * BATCH, 1), read.extend)
+        reader = Reader([consumer], waiter, Intake(10 * BATCH, 1), read.extend, SharesContract())
         try:
             await reader.turn()
             assert len(read) == BATCH

@@ -131,7 +131,7 @@ async def test_a_parked_event_waits_for_the_one_ahead_and_an_empty_read_says_fro
         park = [Outcome(each, Kind.PARK) for each in (second, third)]
         settled = await worker.consumer.settle([retried(first, 50), *park])
         assert (settled.count, settled.unblocked) == (3, ())
-        look = await worker.consumer.read_watched(10, share=False)
+        look = await worker.consumer.read_watched(10)
         assert (look.deliveries, 0 < look.due_ms <= 50) == ([], True)
         assert look.last_ids == (b"0-0", third.entry, b"0-0", b"0-0")
         order, unblocked = [], ()

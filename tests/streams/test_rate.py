@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from headgate.contract import SharesContract
 from headgate.streams.rate import RateLimit, burst_of
 from headgate.streams.waiter import Waiter
 from headgate.worker.intake import Intake
@@ -113,7 +114,15 @@ async def test_a_reader_that_finds_nothing_keeps_no_token(server: Server) -> Non
         consumer = await canal.consumer()
         waiter = Waiter(server, [consumer], "a")
         bucket = limit(canal, 0.1)
-        reader = ScriptedReader([consumer], waiter, Intake(8, 1), lambda _: None, ordered=None, limit=bucket)
+        reader = ScriptedReader(
+            [consumer],
+            waiter,
+            Intake(8, 1),
+            lambda _: None,
+            SharesContract(),
+            ordered=None,
+            limit=bucket,
+        )
         await reader.turn()
         waiter.close()
         assert (await bucket.take(1)).tokens == 1

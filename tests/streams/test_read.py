@@ -14,6 +14,7 @@ from headgate.streams import (
     remove_pipeline,
     set_gate,
 )
+from headgate.streams.outcome import NO_TURN, Delivery, Turn
 from streams.desk import dead, desk, done, eventually, retried, take
 
 LOW_WAITS = Gate(delayed=frozenset({Lane.LOW}), max_delay_seconds=900)
@@ -45,25 +46,25 @@ async def test_a_read_gives_no_more_than_it_was_asked_for(server: Server) -> Non
     async with desk(server) as canal:
         await canal.publish(*one_of_each(10))
         consumer = await canal.consumer()
-        for share in (False, True):
+        for turn in (NO_TURN, Turn(1, 1), Turn(10, 10)):
             for count in (1, 2, 5):
-                assert len(await take(consumer, count, share=share)) == count
+                assert len(await take(consumer, count, turn)) == count
 
 
-async def test_the_lower_lanes_get_a_share_however_much_is_urgent(server: Server) -> None:
+async def test_a_read_begins_with_the_turn_of_the_lower_lanes_however_much_is_urgent(server: Server) -> None:
     async with desk(server) as canal:
         await canal.publish(*one_of_each(40))
         consumer = await canal.consumer()
-        read = data_of(await take(consumer, 16, share=True))
-    assert read.count("low") == 2
-    assert read.count("normal") == 2
-    assert read.count("high") == 12
+        assert data_of(await take(consumer, 16, Turn(3, 2))) == ["low"] * 2 + ["normal"] * 3 + ["high"] * 11
+        assert data_of(await take(consumer, 16, Turn(3, 0))) == ["normal"] * 3 + ["high"] * 13
 
 
-async def test_a_single_place_goes_to_the_lowest_lane_in_a_read_with_a_share(server: Server) -> None:
+async def test_a_single_place_goes_to_the_lowest_lane_whose_turn_it_is(server: Server) -> None:
     async with desk(server) as canal:
         await canal.publish(*one_of_each())
-        assert data_of(await take(await canal.consumer(), 1, share=True)) == ["low"]
+        consumer = await canal.consumer()
+        assert data_of(await take(consumer, 1, Turn(1, 1))) == ["low"]
+        assert data_of(await take(consumer, 1, Turn(1, 1))) == ["normal"]
 
 
 async def test_every_branch_reads_every_event_once_whatever_its_workers(server: Server) -> None:
@@ -75,19 +76,19 @@ async def test_every_branch_reads_every_event_once_whatever_its_workers(server: 
             assert sorted(read) == list(range(20)), branch
 
 
-@pytest.mark.parametrize("share", [False, True])
-async def test_a_closed_lane_waits_and_the_others_flow(server: Server, share: bool) -> None:
+@pytest.mark.parametrize("turn", [NO_TURN, Turn(2, 2)])
+async def test_a_closed_lane_waits_and_the_others_flow(server: Server, turn: Turn) -> None:
     async with desk(server) as canal:
         await canal.publish(*one_of_each())
         consumer = await canal.consumer()
         await set_gate(server, canal.keys, "a", LOW_AND_NORMAL_WAIT, 60)
-        deliveries, _, held = await consumer.read(10, share=share)
+        deliveries, _, held = await consumer.read(10, turn)
         assert data_of(deliveries) == ["high"]
         assert held == 2 + 4
         await set_gate(server, canal.keys, "a", LOW_WAITS, 60)
-        assert data_of(await take(consumer, share=share)) == ["normal"]
+        assert data_of(await take(consumer, turn=turn)) == ["normal"]
         await set_gate(server, canal.keys, "a", Gate.OPEN, 60)
-        assert data_of(await take(consumer, share=share)) == ["low"]
+        assert data_of(await take(consumer, turn=turn)) == ["low"]
 
 
 async def test_a_gate_closes_for_its_own_branch_only(server: Server) -> None:
@@ -112,7 +113,57 @@ async def test_what_waited_longer_than_the_gates_patience_flows(server: Server) 
         assert data_of(await take(consumer, 10)) == [90]
         assert await take(consumer, 10) == []
         await set_gate(server, canal.keys, "a", Gate(frozenset({Lane.LOW}), max_delay_seconds=40), 60)
-        assert data_of(await take(consumer, 10, share=True)) == [50]
+        assert data_of(await take(consumer, 10, Turn(2, 2))) == [50]
+
+
+def aged(deliveries: list[Delivery]) -> list[tuple[int, bool]]:
+    """Data, which is an age in seconds, and whether it is given to be given up."""
+    return [(delivery.event.data, delivery.expired is not None) for delivery in deliveries]
+
+
+async def test_what_waits_past_the_deadline_is_given_to_be_given_up_besides_what_was_asked_for(
+    server: Server,
+) -> None:
+    async with desk(server) as canal:
+        stream = canal.keys.partition(0).lane(Lane.LOW)
+        now_ms = (await canal.measured()).now_ms
+        for seconds_ago in (400, 300, 90, 50):
+            await canal.command(
+                stream, "XADD", stream, f"{now_ms - seconds_ago * 1000}-0", "data", seconds_ago
+            )
+        await canal.publish(NewEvent(data=0, lane=Lane.HIGH), NewEvent(data=1, lane=Lane.HIGH))
+        consumer = await canal.consumer()
+        gate = Gate(frozenset({Lane.LOW}), max_delay_seconds=80, deadline_seconds=200)
+        await set_gate(server, canal.keys, "a", gate, 60)
+        first = await take(consumer, 1)
+        assert aged(first) == [(400, True), (300, True), (0, False)]
+        assert first[0].expired == (
+            "given up in lane low, which backpressure delayed, at an age of 400 s:"
+            " backpressure.deadlineSeconds is 200"
+        )
+        assert aged(await take(consumer, 10, Turn(5, 5))) == [(90, False), (1, False)]
+        assert await take(consumer, 10) == []
+        await set_gate(server, canal.keys, "a", Gate(frozenset({Lane.LOW}), 900, 20), 60)
+        assert aged(await take(consumer, 10)) == [(50, True)]
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        Gate(frozenset({Lane.LOW}), max_delay_seconds=80),
+        Gate(frozenset({Lane.NORMAL}), max_delay_seconds=80, deadline_seconds=10),
+        Gate.OPEN,
+    ],
+    ids=["without a deadline", "another lane's", "open"],
+)
+async def test_without_a_deadline_on_its_own_lane_nothing_is_given_up_for_its_age(
+    server: Server, gate: Gate
+) -> None:
+    async with desk(server) as canal:
+        stream = canal.keys.partition(0).lane(Lane.LOW)
+        await canal.command(stream, "XADD", stream, "1000-0", "data", 1)
+        await set_gate(server, canal.keys, "a", gate, 60)
+        assert aged(await take(await canal.consumer())) == [(1, False)]
 
 
 async def test_a_gate_nobody_renews_opens_by_itself(server: Server) -> None:
@@ -153,9 +204,9 @@ async def test_a_retry_comes_when_it_is_due_and_the_read_says_how_long_that_is(s
         await canal.publish("later", "soon")
         consumer = await canal.consumer()
         later, soon = await take(consumer)
-        assert (await consumer.read(10, share=False))[1] == -1
+        assert (await consumer.read(10))[1] == -1
         await consumer.settle([retried(later, 60_000), retried(soon, 200)])
-        deliveries, due_ms, _ = await consumer.read(10, share=False)
+        deliveries, due_ms, _ = await consumer.read(10)
         assert deliveries == []
         assert 0 <= due_ms <= 200
 
@@ -163,7 +214,7 @@ async def test_a_retry_comes_when_it_is_due_and_the_read_says_how_long_that_is(s
             return data_of(await take(consumer))
 
         assert await eventually(read, "the retry") == ["soon"]
-        deliveries, due_ms, _ = await consumer.read(10, share=False)
+        deliveries, due_ms, _ = await consumer.read(10)
         assert deliveries == []
         assert 30_000 < due_ms <= 60_000
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from headgate.contract import SharesContract
 from headgate.event import Lane, NewEvent
 from headgate.streams import Gate, Server, set_gate
 from headgate.streams.waiter import Waiter
@@ -35,7 +36,7 @@ class Reading:
     async def reader(self) -> AsyncIterator[Reader]:
         self.consumer = await self.canal.consumer()
         self.waiter = Waiter(self.canal.server, [self.consumer], "a")
-        yield Reader([self.consumer], self.waiter, Intake(ROOM, 1), self.read.extend)
+        yield Reader([self.consumer], self.waiter, Intake(ROOM, 1), self.read.extend, SharesContract())
         self.waiter.close()
 
     @property

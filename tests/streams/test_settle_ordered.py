@@ -39,7 +39,7 @@ async def plain(consumer: Consumer) -> list[Delivery]:
 async def due(canal: Desk, consumer: Consumer) -> list[Delivery]:
     """What the retry stream gives once all that is delayed is due."""
     other = await canal.consumer("w2.x", "a")
-    found, _, _ = await other.read(100, share=False)
+    found, _, _ = await other.read(100)
     await other.settle([back(each) for each in found])
     return await plain(consumer)
 

@@ -27,7 +27,7 @@ async def test_what_is_claimed_back_while_its_settle_waits_for_the_server_is_set
     async with desk(server) as canal:
         await canal.publish(1, 2, 3)
         consumer = await canal.consumer("w1.old")
-        deliveries, _, _ = await consumer.read(10, share=False)
+        deliveries, _, _ = await consumer.read(10)
         intake = Intake(8, 1)
         intake.take(deliveries)
         settle, is_cut = consumer.settle, asyncio.Event()

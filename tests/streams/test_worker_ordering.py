@@ -314,7 +314,7 @@ async def test_a_broken_connection_brings_nothing_forward_while_there_is_somethi
         other = await canal.consumer("w9.x", ordering=Ordering.KEY)
         its = PartitionOwner(canal.wires, canal.keys.partition(0), of_branch, other)
         await its.ask(Wish.TAKE)
-        await other.read_watched(1, share=False)
+        await other.read_watched(1)
         await its.ask(Wish.GIVE)
 
         async def nothing(_: Event) -> None:
@@ -324,7 +324,7 @@ async def test_a_broken_connection_brings_nothing_forward_while_there_is_somethi
         await worker._enlist()
         mine = worker._flow.ordered._owners[0]
         await mine.ask(Wish.TAKE)
-        await mine.consumer.read_watched(2, share=False)
+        await mine.consumer.read_watched(2)
         await mine.ask(Wish.GIVE)
         # The first is held by the other, the second and third by this one, which takes the partition again.
         await worker._flow.ordered.ownership.look()

@@ -115,6 +115,13 @@ class HttpContract(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     await_listening: bool = False
 
 
+class SharesContract(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Percent of what a worker reads that the lower lanes get although the higher ones never run empty."""
+
+    normal: float = 1
+    low: float = 1
+
+
 class BranchContract(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A branch as its workers see it: exactly one of `function` (module:attribute) and `http` says what handles.
 
@@ -133,6 +140,7 @@ class BranchContract(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     concurrency: int = 8
     batch: BatchSettings | None = None
     rate_limit: float = 0
+    shares: SharesContract = msgspec.field(default_factory=SharesContract)
     filter: str | None = None
     schema: dict[str, Any] | bool | None = None
     timeout_seconds: float = 300

@@ -19,11 +19,13 @@ from headgate.streams.outcome import (
     DONE,
     FILTERED,
     LANE,
+    NO_TURN,
     RETRY_STREAM,
     Delivery,
     Kind,
     Outcome,
     Settled,
+    Turn,
     pack_fields,
 )
 from headgate.streams.script import BEAT, READ, REGISTER, RIPEN, SETTLE
@@ -73,9 +75,15 @@ class Consumer:
             self._beats,
             keys.closed(branch),
             keys.owner(branch),
+            keys.held(branch),
         )
         self._beat_keys = (*self.streams, self._beats)
-        self._ripen_keys = (keys.retry(branch), keys.delayed(branch), keys.closed(branch))
+        self._ripen_keys = (
+            keys.retry(branch),
+            keys.delayed(branch),
+            keys.closed(branch),
+            keys.held(branch),
+        )
         self._settle_keys = (
             *self.streams,
             keys.delayed(branch),
@@ -117,25 +125,26 @@ class Consumer:
             await wire.call("ZREM", self._beats, self.lease)
             self.lease = ""
 
-    async def read(self, count: int, *, share: bool) -> tuple[list[Delivery], int, int]:
-        """Reads up to `count` events without waiting; with `share` the lower lanes get a part before the higher ones.
+    async def read(self, count: int, turn: Turn = NO_TURN) -> tuple[list[Delivery], int, int]:
+        """Reads up to `count` events without waiting, those of `turn` before those of higher lanes.
 
-        Gives the deliveries, the ms until the next retry is due (-1: none), and what waits: 2 normal, 4 low, 8 all.
+        Gives the deliveries, the ms until the next retry is due (-1: none), and what waits (bits, see read.lua).
         Raises LeaseLostError, NotProvisionedError, ServerUnavailableError.
         """
-        look = await self._look(count, int(share), 0)
+        look = await self._look(count, turn, 0)
         return look.deliveries, look.due_ms, look.held
 
-    async def read_watched(self, count: int, *, share: bool) -> Look:
+    async def read_watched(self, count: int, turn: Turn = NO_TURN) -> Look:
         """Reads as `read` does, and tells the last ids where there is nothing, for a doorbell to listen from.
 
         A partition of an ordered branch gives only to its owner: raises NotOwnerError too.
         """
-        return await self._look(count, int(share), 2 if self._is_ordered else 1)
+        return await self._look(count, turn, 2 if self._is_ordered else 1)
 
-    async def _look(self, count: int, share: int, mode: int) -> Look:
+    async def _look(self, count: int, turn: Turn, mode: int) -> Look:
         wire, lease = await self._connected(), self.lease
-        reply = await wire.run(READ, self._read_keys, (self._group, lease, count, share, mode))
+        args = (self._group, lease, count, turn.low, mode, turn.normal)
+        reply = await wire.run(READ, self._read_keys, args)
         if reply[0] == -1:
             raise LeaseLostError(f"consumer {lease!r} has no lease on partition {self.partition}")
         if reply[0] == -2:
@@ -144,8 +153,14 @@ class Consumer:
         deliveries: list[Delivery] = []
         last_ids: tuple[bytes, ...] = ()
         for at in range(3, len(reply), 2):
-            if reply[at]:
+            if reply[at] > 0:
                 self.decode(reply[at], reply[at + 1], lease, received, deliveries)
+            elif reply[at]:
+                deadline_ms, entries = reply[at + 1]
+                first = len(deliveries)
+                self.decode(-reply[at], entries, lease, received, deliveries)
+                for delivery in deliveries[first:]:
+                    delivery.expired = _expired(delivery, reply[0], deadline_ms)
             else:
                 last_ids = tuple(reply[at + 1])
         return Look(deliveries, reply[1], reply[2], last_ids)
@@ -313,6 +328,14 @@ def _join_args(contract: BranchContract) -> tuple[str | int, ...]:
         return (0, 0, "", 0)
     output = f"{contract.namespace}/{join.output}" if join.output else ""
     return (join.timeout_seconds * 1000, join.needed, output, len(join.branches), *join.branches)
+
+
+def _expired(delivery: Delivery, now_ms: int, deadline_ms: int) -> str:
+    age_seconds = (now_ms - int(delivery.entry.split(b"-")[0])) / 1000
+    return (
+        f"given up in lane {delivery.event.lane}, which backpressure delayed, at an age of {age_seconds:.0f} s:"
+        f" backpressure.deadlineSeconds is {deadline_ms // 1000}"
+    )
 
 
 def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -25,25 +25,37 @@ class Kind(enum.StrEnum):
     FILTERED = "filtered"  # not this branch's business
     BACK = "back"  # never begun: another worker's, at once and without an attempt counted
     PARK = "park"  # never begun: behind the event that its key waits for
+    EXPIRED = "expired"  # never begun: a dead letter for its age, as the manifest wants it
 
 
 # By name, for what is done for every event: before Python 3.12 `Kind.DONE` is a look-up through two descriptors, ten
 # times a name's, and five of them were a sixth of what a worker spends on an event.
-DONE, RETRY, DEAD, FILTERED, BACK, PARK = (
+DONE, RETRY, DEAD, FILTERED, BACK, PARK, EXPIRED = (
     Kind.DONE,
     Kind.RETRY,
     Kind.DEAD,
     Kind.FILTERED,
     Kind.BACK,
     Kind.PARK,
+    Kind.EXPIRED,
 )
+
+
+class Turn(NamedTuple):
+    """How many events of the lower lanes a read begins with, before the higher ones."""
+
+    normal: int = 0
+    low: int = 0
+
+
+NO_TURN = Turn()
 
 
 class Delivery(msgspec.Struct, eq=False, gc=False):
     """One event given to one consumer under one lease.
 
     `stream` (1-4) and `entry` say where it is pending, `received` when it came (monotonic seconds); one that is
-    `invalid` says why it is never handed to a handler.
+    `invalid` says why it is never handed to a handler, and so does one that `expired` in a delayed lane.
     """
 
     event: Event
@@ -52,6 +64,7 @@ class Delivery(msgspec.Struct, eq=False, gc=False):
     lease: str
     received: float
     invalid: str | None = None
+    expired: str | None = None
 
 
 class Outcome(msgspec.Struct, eq=False, gc=False):

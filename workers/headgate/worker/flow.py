@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.contract import Ordering
-from headgate.streams.outcome import BACK, DONE, FILTERED, RETRY, Outcome
+from headgate.streams.outcome import BACK, DONE, EXPIRED, FILTERED, RETRY, Outcome
 from headgate.worker.closer import Closer
 from headgate.worker.composer import Composer
 from headgate.worker.ordered import OrderedWork
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headgate.worker.sieve import Sieve
 
 log = structlog.get_logger("headgate.worker")
+_UNHANDLED = frozenset((FILTERED, EXPIRED))
 
 
 class Flow:
@@ -65,6 +66,7 @@ class Flow:
         self._intake = intake
         self._metrics = metrics
         self._sieve = sieve
+        self._is_all_handled = sieve is None
         self._lose = lose
         self._claim_more = claim_more
         self._retries = Retries(contract.retry)
@@ -102,11 +104,23 @@ class Flow:
             self._intake.sifted(read, len(deliveries))
             for delivery in filtered:
                 self.settle(Outcome(delivery, FILTERED))
+        if any(delivery.expired is not None for delivery in deliveries):
+            deliveries = self._give_up(deliveries)
         if self.ordered is None:
             self.runners.put(deliveries)
         else:
             self.ordered.begin(deliveries)
         return len(deliveries)
+
+    def _give_up(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Settles those that expired, whatever their key waits for: none of them is handled. Gives the others."""
+        self._is_all_handled = False
+        expired = [each for each in deliveries if each.expired is not None and each.invalid is None]
+        for delivery in expired:
+            self.settle(Outcome(delivery, EXPIRED, (delivery.expired or "").encode()))
+        if expired:
+            log.warning("events.given_up", events=len(expired), first=expired[0].expired)
+        return [each for each in deliveries if each.expired is None or each.invalid is not None]
 
     def accept_new(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Accepts claims and recovered deliveries, which may meet each other, or have killed worker after worker.
@@ -195,9 +209,9 @@ class Flow:
             if not self.claimed:
                 self._claim_more()
         handled = outcomes
-        if self._sieve is not None:
-            # What was filtered out took no time, which says nothing of the handler.
-            handled = [outcome for outcome in outcomes if outcome.kind is not FILTERED]
+        if not self._is_all_handled:
+            # What was filtered out or given up took no time, which says nothing of the handler.
+            handled = [outcome for outcome in outcomes if outcome.kind not in _UNHANDLED]
         if handled:
             self._intake.observe(sum(outcome.busy_us for outcome in handled) / 1e6 / len(handled))
         if self.ordered is not None:

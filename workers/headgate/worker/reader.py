@@ -9,22 +9,33 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from headgate.streams.outcome import NO_TURN
+from headgate.worker.shares import Shares
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headgate.contract import SharesContract
     from headgate.streams.consumer import Consumer
-    from headgate.streams.outcome import Delivery
+    from headgate.streams.outcome import Delivery, Turn
     from headgate.streams.waiter import Waiter
     from headgate.worker.intake import Intake
 
 BATCH = 250
-SHARE_EVERY = 16  # reads; then the lower lanes get their part first, so that they never starve
 IDLE_SECONDS = 1.0
 _SCRIPT_EVERY_SECONDS = 0.05  # between two looks of the script at due retries, gate and lease
 _WAIT_COUNT = 16
 _PLAIN_LEAST = 128  # events a plain read is worth it for; slow handlers have no room for so many
 CLOSED = 8  # the bit of a branch that takes nothing
+PAUSED = 16  # the bit of one that takes nothing by the manifest's wish
 _HELD_DOWN_TO = (0, 0, 2, 6, 0)  # by stream number: the gate's bits of that lane and the lanes above it
+
+
+def standstill(held: int) -> str:
+    """Why a branch of which all this waits takes nothing; empty when it takes some events."""
+    if held & CLOSED:
+        return "the branch is closed: its target is gone for good"
+    return "the branch is paused by its manifest" if held & PAUSED else ""
 
 
 class Reader:
@@ -36,12 +47,13 @@ class Reader:
         waiter: Waiter,
         intake: Intake,
         accept: Callable[[list[Delivery]], int],
+        shares: SharesContract,
     ) -> None:
         self.consumers = consumers
+        self._shares = {consumer.partition: Shares(shares) for consumer in consumers}
         self._waiter = waiter
         self._intake = intake
         self._accept = accept
-        self._turn = 0
         self._first = 0
         self._due_ms = -1
         self._held = 0
@@ -52,6 +64,11 @@ class Reader:
     def found_closed(self) -> bool:
         """Whether the last look found the branch closed on one of these partitions."""
         return bool(self._held & CLOSED)
+
+    @property
+    def standstill(self) -> str:
+        """Why nothing is read, by the last look; empty when events are."""
+        return standstill(self._held)
 
     async def turn(self) -> None:
         """Waits until there is room, reads once, and waits for the next event when there was nothing.
@@ -64,8 +81,6 @@ class Reader:
 
     async def _sweep(self, free: int) -> int:
         """One look at every partition, from another one first each time; ends early when there is no room left."""
-        self._turn += 1
-        share = self._turn % SHARE_EVERY == 0
         count = len(self.consumers)
         self._due_ms, self._held = -1, 0
         taken = 0
@@ -74,21 +89,24 @@ class Reader:
                 break
             consumer = self.consumers[(self._first + step) % count]
             room = max(1, (free - taken) // (count - step))
-            deliveries = [] if share else await self._read_plain(consumer, room)
-            deliveries = deliveries or await self._read(consumer, min(room, BATCH), share=share)
+            shares, wanted = self._shares[consumer.partition], min(room, BATCH)
+            turn = shares.turn(wanted)
+            deliveries = [] if turn is not NO_TURN else await self._read_plain(consumer, room)
+            deliveries = deliveries or await self._read(consumer, wanted, turn)
             if deliveries:
+                shares.read(len(deliveries))
                 taken += len(deliveries)
                 self._accept(deliveries)
         self._first = (self._first + 1) % count
         return taken
 
-    async def _read(self, consumer: Consumer, wanted: int, *, share: bool) -> list[Delivery]:
+    async def _read(self, consumer: Consumer, wanted: int, turn: Turn) -> list[Delivery]:
         """Reads through the script, and notes whether plain reads may follow."""
-        deliveries, due_ms, held = await consumer.read(wanted, share=share)
+        deliveries, due_ms, held = await consumer.read(wanted, turn)
         self._held |= held
         if due_ms >= 0:
             self._due_ms = due_ms if self._due_ms < 0 else min(self._due_ms, due_ms)
-        if not share and len(deliveries) == wanted:
+        if turn is NO_TURN and len(deliveries) == wanted:
             lowest = deliveries[-1].stream
             if not held & _HELD_DOWN_TO[lowest]:
                 seconds = _SCRIPT_EVERY_SECONDS if due_ms < 0 else min(_SCRIPT_EVERY_SECONDS, due_ms / 1000)
@@ -112,7 +130,7 @@ class Reader:
         return deliveries
 
     async def _wait(self) -> None:
-        if self.found_closed:
+        if self._held & (CLOSED | PAUSED):
             # A blocking read looks at no gate; whoever opens the branch is content to wait for a second.
             await asyncio.sleep(IDLE_SECONDS)
             return

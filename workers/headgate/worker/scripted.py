@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from headgate.streams.errors import NotOwnerError
 from headgate.streams.outcome import RETRY_STREAM
-from headgate.worker.reader import BATCH, CLOSED, IDLE_SECONDS, SHARE_EVERY
+from headgate.worker.reader import BATCH, CLOSED, IDLE_SECONDS, standstill
+from headgate.worker.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headgate.contract import SharesContract
     from headgate.streams.consumer import Consumer
     from headgate.streams.outcome import Delivery
     from headgate.streams.rate import RateLimit
@@ -33,6 +35,7 @@ class ScriptedReader:
         waiter: Waiter,
         intake: Intake,
         accept: Callable[[list[Delivery]], int],
+        shares: SharesContract,
         *,
         ordered: OrderedWork | None,
         limit: RateLimit | None,
@@ -44,7 +47,7 @@ class ScriptedReader:
         self._ordered = ordered
         self._limit = limit
         self._changed = asyncio.Event()
-        self._turn = 0
+        self._shares = {consumer.partition: Shares(shares) for consumer in consumers}
         self._first = 0
         self._due_ms = -1
         self._held = 0
@@ -55,6 +58,11 @@ class ScriptedReader:
     def found_closed(self) -> bool:
         """Whether the last look found the branch closed on one of these partitions."""
         return bool(self._held & CLOSED)
+
+    @property
+    def standstill(self) -> str:
+        """Why nothing is read, by the last look; empty when events are."""
+        return standstill(self._held)
 
     def changed(self) -> None:
         """There is a partition more to read."""
@@ -92,8 +100,6 @@ class ScriptedReader:
 
     async def _sweep(self, consumers: Sequence[Consumer], free: int) -> int:
         """One look at every partition, from another one first each time; ends early when there is no room left."""
-        self._turn += 1
-        share = self._turn % SHARE_EVERY == 0
         count = len(consumers)
         self._due_ms, self._held, self._last_ids = -1, 0, {}
         taken = 0
@@ -102,24 +108,27 @@ class ScriptedReader:
                 break
             consumer = consumers[(self._first + step) % count]
             room = max(1, (free - taken) // (count - step))
-            taken += await self._read(consumer, min(room, BATCH), share=share)
+            taken += await self._read(consumer, min(room, BATCH))
         self._first += 1
         return taken
 
-    async def _read(self, consumer: Consumer, wanted: int, *, share: bool) -> int:
+    async def _read(self, consumer: Consumer, wanted: int) -> int:
+        shares = self._shares[consumer.partition]
         try:
-            look = await consumer.read_watched(wanted, share=share)
+            look = await consumer.read_watched(wanted, shares.turn(wanted))
         except NotOwnerError:
             return 0  # given up since this sweep began
         self._held |= look.held
         if look.due_ms >= 0:
             self._due_ms = look.due_ms if self._due_ms < 0 else min(self._due_ms, look.due_ms)
         for number, (stream, last) in enumerate(zip(consumer.streams, look.last_ids, strict=False), 1):
-            # What a gate holds back must not ring; what has waited long enough is found by looking.
-            if number == RETRY_STREAM or not look.held & (0, 0, 2, 4)[number]:
+            # What a gate holds back must not ring; what has waited long enough is found by looking. Nor must a lane of
+            # a branch that drains: what comes there is not for it.
+            if number == RETRY_STREAM or not look.held & (0, 32, 34, 36)[number]:
                 self._last_ids[stream] = last
         if look.deliveries:
             self._begun += self._accept(look.deliveries)
+            shares.read(len(look.deliveries))
         return len(look.deliveries)
 
     async def _wait(self) -> None:

@@ -102,9 +102,11 @@ class Worker:
     def _make_reader(self, consumers: Sequence[Consumer], waiter: Waiter) -> Reader | ScriptedReader:
         contract, flow = self.contract, self._flow
         if flow.ordered is None and not contract.rate_limit:
-            return Reader(consumers, waiter, self._intake, flow.accept)
+            return Reader(consumers, waiter, self._intake, flow.accept, contract.shares)
         limit = RateLimit(self._wires, self._keys.partition(0), contract) if contract.rate_limit else None
-        return ScriptedReader(consumers, waiter, self._intake, flow.accept, ordered=flow.ordered, limit=limit)
+        return ScriptedReader(
+            consumers, waiter, self._intake, flow.accept, contract.shares, ordered=flow.ordered, limit=limit
+        )
 
     @property
     def answered_at(self) -> float:
@@ -120,8 +122,8 @@ class Worker:
             return "the handler is not ready: its target does not listen yet"
         if not self.ready:
             return "no lease: the server is not reached, or has no such branch"
-        if any(reader.found_closed for reader in self._readers):
-            return "the branch is closed: its target is gone for good"
+        if standing := [reader.standstill for reader in self._readers if reader.standstill]:
+            return standing[0]
         if getattr(self._handler, "state", "") == "open":
             return "the circuit breaker is open: the target failed again and again"
         return ""

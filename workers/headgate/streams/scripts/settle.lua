@@ -13,6 +13,7 @@
 --       then for each of the streams 1-4: number of plainly filtered entries, then their ids
 --       then outcomes: kind, stream 1-4, entry id, event id, root id, published ms, key, and two of its own:
 --         'done' result JSON, '' | 'filtered' '', '' | 'retry' delay in ms, packed fields | 'dead' error, packed fields
+--         | 'expired' as 'dead', of what no handler was given
 --         | 'back' packed fields, '': to the retry stream as it is, where another worker gets it at once
 --         | 'park' packed fields, '': behind what its key waits for
 --       then the number of effects, then each with three values (effects.lua)
@@ -32,7 +33,7 @@ local join = {
 local branches = tonumber(ARGV[8])
 for i = 1, branches do join.wanted[i] = ARGV[8 + i] end
 local at = 9 + branches
-local done, filtered, retried, dead, back, parked = 0, 0, 0, 0, 0, 0
+local done, filtered, retried, dead, back, parked, expired = 0, 0, 0, 0, 0, 0, 0
 local out = {0, 0}
 
 -- Back to the branch alone; an event of a key that waits for another goes behind it.
@@ -126,8 +127,9 @@ while at <= #ARGV do
       redis.call('ZADD', KEYS[5], now + tonumber(first), again and second .. AGAIN_PACKED or second)
       -- An event of a lane comes before whatever was put behind it; one of the retry stream may be a redriven one.
       if ordered and key ~= '' then redis.call(stream < 4 and 'HSET' or 'HSETNX', KEYS[17], key, id) end
-    elseif kind == 'dead' then
+    elseif kind == 'dead' or kind == 'expired' then
       dead, outcome = dead + 1, '-' .. first
+      if kind == 'expired' then expired = expired + 1 end
       redis.call('XADD', KEYS[6], '*', 'error', first, unpack(unpack_fields(second)))
     else
       back = back + 1
@@ -147,6 +149,7 @@ add('done', done)
 add('filtered', filtered)
 add('retried', retried)
 add('dead', dead)
+add('expired', expired)
 add('parked', parked)
 add('busy', tonumber(ARGV[3]))
 out[1] = done + filtered + retried + dead + back
