@@ -58,6 +58,7 @@ def branch(
     origin: SourceSpec,
     spec: BranchSpec,
     join: JoinContract | None,
+    *,
     backpressure: BackpressureSpec | None,
     place: Place,
 ) -> BranchContract:

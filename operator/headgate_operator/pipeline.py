@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ class Pipeline:
     generation: int
     spec: FanoutPipelineSpec
     draining: frozenset[str] | None = frozenset()
+
+    def leaving(self, draining: frozenset[str] | None) -> Pipeline:
+        """The same with other branches on their way out."""
+        return replace(self, draining=draining)
 
     def drains(self, branch: str) -> bool:
         """Whether a branch may be on its way out, so that its workers have to stay."""
@@ -79,7 +83,9 @@ class Pipeline:
         """
         spec = self.branch(branch)
         join = self.join if self.join is not None and branch in self.join.branches else None
-        return contracts.branch(self.keys, self.spec.source, spec, join, self.spec.backpressure, place)
+        return contracts.branch(
+            self.keys, self.spec.source, spec, join, backpressure=self.spec.backpressure, place=place
+        )
 
 
 def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:
