@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FIELD_MANAGER = "headgate"
 REQUEST_SECONDS = 10.0
-CALLS_AT_ONCE = 32
-"""More would only wait in the API server instead of here, and be given up there."""
+CALLS_AT_ONCE = 16
+"""More would only wait in the API server instead of here, and hold up others there."""
 _SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 
 _RESOURCES = {
@@ -117,13 +117,18 @@ class Cluster:
         items: list[Manifest] = found.get("items") or []
         return items
 
-    async def apply(self, manifest: Manifest, *, field_manager: str = FIELD_MANAGER) -> Manifest:
-        """Server-side apply: takes the fields named over from whoever holds them; returns the object as it is now."""
+    async def apply(
+        self, manifest: Manifest, *, field_manager: str = FIELD_MANAGER, dry_run: bool = False
+    ) -> Manifest:
+        """Server-side apply: takes the fields named over from whoever holds them; returns the object as it is now.
+
+        `dry_run`: as it would be; nothing is changed.
+        """
         metadata = manifest["metadata"]
         return await self._call(
             "PATCH",
             path(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]),
-            {"fieldManager": field_manager, "force": "true"},
+            {"fieldManager": field_manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {}),
             manifest,
             "application/apply-patch+yaml",
         )
@@ -138,12 +143,16 @@ class Cluster:
         *,
         subresource: str = "",
         field_manager: str = FIELD_MANAGER,
+        dry_run: bool = False,
     ) -> Manifest:
-        """Merge patch: null removes, a list replaces; returns the object as it is now. Raises NotFoundError."""
+        """Merge patch: null removes, a list replaces; returns the object as it is now, or would be by a `dry_run`.
+
+        Raises NotFoundError.
+        """
         return await self._call(
             "PATCH",
             path(api_version, kind, namespace, name, subresource),
-            {"fieldManager": field_manager},
+            {"fieldManager": field_manager} | ({"dryRun": "All"} if dry_run else {}),
             change,
             "application/merge-patch+json",
         )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_RENEWALS = 3  # a holder renews once in this many tries of the others: they only read, and should see it soon
+_PATIENCE = 0.6  # of the deadline is one try given: a busy API server needs time, a dead connection a second try
 _SHORTEST_SECONDS = 0.05  # between two tries, however soon the Lease runs out
 
 _API = ("coordination.k8s.io/v1", "Lease")
@@ -42,9 +44,9 @@ class LeadershipLostError(Exception):
 class LeaseTimes:
     """Seconds: a lease lasts, its holder keeps trying to renew it, and between two tries of anybody."""
 
-    duration: float = 3
-    renew_deadline: float = 2.2
-    retry: float = 0.4
+    duration: float = 4
+    renew_deadline: float = 3.2
+    retry: float = 0.25
 
     @classmethod
     def lasting(cls, duration: float) -> LeaseTimes:
@@ -95,17 +97,18 @@ class Leader:
     async def keep(self) -> None:
         """Renews for ever; raises LeadershipLostError when the Lease is another's or could not be renewed in time."""
         while True:
-            await asyncio.sleep(self._jittered())
-            if self._is_alive() and await self._try():
+            await asyncio.sleep(_RENEWALS * self._jittered())
+            if self.leads and self._is_alive() and await self._try():
                 continue
             lasted = self._held_until - self._times.duration + self._times.renew_deadline
-            if not self._held_by_self() or time.monotonic() > lasted:
+            if not self.leads or not self._held_by_self() or time.monotonic() > lasted:
                 self.leads = False
                 raise LeadershipLostError(f"lease {self._namespace}/{self._name} could not be renewed")
 
     def permit(self) -> None:
         """Returns when this process may write; raises LeadershipLostError when another may lead by now."""
         if not self.leads or time.monotonic() >= self._held_until:
+            self.leads = False  # for good: what was refused once must not go on as if nothing had been
             raise LeadershipLostError(f"lease {self._namespace}/{self._name} ran out unrenewed")
 
     async def release(self) -> None:
@@ -126,7 +129,7 @@ class Leader:
         # The Lease counts from when it was written, not from when we heard of it.
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._times.renew_deadline / 2):
+            async with asyncio.timeout(self._times.renew_deadline * _PATIENCE):
                 held = await self._round()
         except (ConflictError, NotFoundError):
             self._is_fresh = False  # not as it was left: a renewal whose answer was lost, or another's

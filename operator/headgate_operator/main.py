@@ -72,7 +72,7 @@ class OperatorSettings:
     """Where that is served."""
     own_namespace: str = "default"
     """Where the Lease is."""
-    lease_seconds: float = 3.0
+    lease_seconds: float = 4.0
     """The Lease of a leader that died is another's after this."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
 
@@ -131,6 +131,8 @@ class Operator:
         # In a thread of its own: a loop that is busy with a thousand pipelines must not lose the lead by that.
         self._lease_thread, self._lease_cluster = Beside("lease"), cluster.beside()
         self._turned = time.monotonic()
+        self._figures = Figures(self._pilot.reading)
+        self._pilot.listeners.append(self._figures.looked)
         self._leader = Leader(
             self._lease_cluster,
             settings.own_namespace,
@@ -184,9 +186,8 @@ class Operator:
             if self.settings.scaler_address is not None:
                 from headgate_operator.engines.scaler import scaler  # noqa: PLC0415  # only KEDA's users pay for gRPC
 
-                figures = Figures(self._pilot.reading)
-                self._pilot.listeners.append(figures.looked)
-                self.scaler_port = await stack.enter_async_context(scaler(figures, self.settings.scaler_port))
+                serving_keda = scaler(self._figures, self.settings.scaler_port)
+                self.scaler_port = await stack.enter_async_context(serving_keda)
                 log.info("serving KEDA", port=self.scaler_port, address=self.settings.scaler_address)
             await self._lead(stop)
 
@@ -197,13 +198,11 @@ class Operator:
             complaints.append(f"no answer about the Lease for {silent:.0f} s")
         if self._leader.leads and (silent := time.monotonic() - self._pulse) > STALE_SECONDS:
             complaints.append(f"the pilot has not ticked for {silent:.0f} s")
-        if self._leader.leads and not self._watching.is_set():
-            if (silent := time.monotonic() - self._led_since) > STALE_SECONDS:
-                complaints.append(f"the watches have not started for {silent:.0f} s")
-        for pipeline in self._keeper.hung(STALE_SECONDS):
-            complaints.append(
-                f"the pass over {pipeline} has waited for one answer for over {STALE_SECONDS:.0f} s"
-            )
+        led = time.monotonic() - self._led_since
+        if self._leader.leads and not self._watching.is_set() and led > STALE_SECONDS:
+            complaints.append(f"the watches have not started for {led:.0f} s")
+        hung = self._keeper.hung(STALE_SECONDS)
+        complaints += [f"the pass over {each} has had no answer for {STALE_SECONDS:.0f} s" for each in hung]
         return complaints
 
     def unready(self) -> list[str]:
@@ -281,6 +280,7 @@ class Operator:
         if isinstance(failure, LeadershipLostError):
             raise failure  # nothing more may be written: no graceful end
         log.info("stopping", reason=repr(failure) if failure else "asked to")
+        self._figures.close()  # before kopf ends: it would cancel KEDA's streams
         await _cancel(flight, ended, started)
         halt.set()
         with contextlib.suppress(TimeoutError):
