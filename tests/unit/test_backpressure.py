@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,12 +14,23 @@ from headgate_operator.backpressure import (
     LevelState,
     decide,
     delayed_lanes,
+    rejected_lanes,
+    retry_after_seconds,
 )
 
 DELAY = Level("Delay", lag=100, release_lag=50, delay=frozenset({Lane.LOW}))
 THROTTLE = Level("Throttle", lag=500, release_lag=200, delay=frozenset({Lane.LOW, Lane.NORMAL}))
 AGED = Level("Delay", lag=10**6, release_lag=50, delay=frozenset({Lane.LOW}), age_seconds=60)
 LEVELS = (DELAY, THROTTLE)
+REFUSE = Level("Refuse", lag=1000, release_lag=400, reject=frozenset({Lane.LOW}), age_seconds=60)
+SHED = Level(
+    "Shed",
+    lag=2000,
+    release_lag=900,
+    delay=frozenset({Lane.LOW, Lane.NORMAL}),
+    reject=frozenset({Lane.LOW, Lane.NORMAL}),
+)
+MIXED = (DELAY, REFUSE, SHED)
 
 
 def lanes(
@@ -47,6 +59,20 @@ def test_a_level_moves_by_one_and_is_held_a_while(seen: list[dict[Lane, LaneLoad
         after = decide(state, LEVELS, load, now)
         assert abs(after.index - state.index) <= 1
         assert after.index >= state.index or now - state.since >= MIN_HOLD_SECONDS
+        state = after
+
+
+@given(st.lists(loads, max_size=60))
+def test_delays_and_rejections_each_move_by_one_of_their_levels_and_are_held_a_while(
+    seen: list[dict[Lane, LaneLoad]],
+):
+    state = LevelState()
+    delaying, rejecting = [0, 1, 3], [0, 2, 3]
+    for now, load in enumerate(seen):
+        after = decide(state, MIXED, load, now)
+        assert abs(delaying.index(after.index) - delaying.index(state.index)) <= 1
+        assert abs(rejecting.index(after.rejecting) - rejecting.index(state.rejecting)) <= 1
+        assert after.rejecting >= state.rejecting or now - state.rejecting_since >= MIN_HOLD_SECONDS
         state = after
 
 
@@ -104,6 +130,76 @@ def test_a_spec_without_levels_opens_at_once():
     state = decide(LevelState(2, 0), (), lanes(high=10**6), 1)
     assert state.index == 0
     assert delayed_lanes(LevelState(2, 0), ()) == frozenset()
+
+
+def test_whatever_waits_counts_for_a_rejection_held_back_or_not():
+    state = decide(LevelState(), (REFUSE,), lanes(low=999), 0)
+    assert state.rejecting == 0
+    state = decide(state, (REFUSE,), lanes(low=1000), 1)
+    assert rejected_lanes(state, (REFUSE,)) == {Lane.LOW}
+    assert delayed_lanes(state, (REFUSE,)) == frozenset()
+    assert decide(state, (REFUSE,), lanes(low=400), 100).rejecting == 1
+    assert decide(state, (REFUSE,), lanes(low=399), 100).rejecting == 0
+    assert decide(state, (REFUSE,), lanes(low=399), 1 + MIN_HOLD_SECONDS - 0.1).rejecting == 1
+
+
+def test_the_age_of_what_a_level_holds_back_or_rejects_rejects_nothing():
+    old_low = lanes(low=10) | {Lane.LOW: LaneLoad(10, 1000)}
+    assert decide(LevelState(), (REFUSE,), old_low, 0).rejecting == 0
+    old_normal = lanes(low=10) | {Lane.NORMAL: LaneLoad(1, 60)}
+    assert decide(LevelState(), (REFUSE,), old_normal, 0).rejecting == 1
+    still_old = lanes() | {Lane.NORMAL: LaneLoad(1, 30)}
+    assert decide(LevelState(rejecting=1, rejecting_since=0), (REFUSE,), still_old, 100).rejecting == 1
+
+
+def test_a_level_that_only_rejects_opens_no_gate_below_it():
+    state = LevelState(index=1, since=0)
+    climbed = decide(state, MIXED, lanes(high=300, low=1700), 1)
+    assert climbed.rejecting == 2
+    assert delayed_lanes(climbed, MIXED) == {Lane.LOW}
+    assert climbed.highest == 2
+
+
+def test_an_unknown_backlog_holds_a_rejection():
+    unknown = lanes(low=None)
+    assert decide(LevelState(rejecting=2, rejecting_since=0), MIXED, unknown, 100).rejecting == 2
+    assert decide(LevelState(), MIXED, unknown, 100).rejecting == 0
+
+
+def test_a_spec_whose_level_rejects_no_more_takes_everything_again():
+    state = decide(LevelState(rejecting=1, rejecting_since=0), (DELAY,), lanes(high=10**6), 100)
+    assert rejected_lanes(state, (DELAY,)) == frozenset()
+    assert state.rejecting == 0
+    assert decide(LevelState(rejecting=3), (), lanes(high=10**6), 1).highest == 0
+
+
+@pytest.mark.parametrize(
+    ("backlog", "settled", "now", "seconds"),
+    [(400, 10, 0, 5), (400, 10, 100, 1), (900, 50, 100, 10), (10**6, 50, 100, 60), (900, 0, 100, 60)],
+)
+def test_a_publisher_is_told_to_come_back_when_the_rejection_may_be_over(
+    backlog: int, settled: float, now: float, seconds: int
+):
+    state = LevelState(rejecting=1, rejecting_since=0)
+    assert retry_after_seconds(state, (REFUSE,), lanes(low=backlog), settled, now) == seconds
+
+
+@given(flood=st.integers(1500, 5000), capacity=st.integers(20, 60), seconds=st.integers(10, 100))
+def test_a_rejection_bounds_the_backlog_and_comes_and_goes_once(flood: int, capacity: int, seconds: int):
+    """A simulated branch that publishers flood in Low, many times its capacity."""
+    state, moves, waiting, most = LevelState(), 0, 0, 0
+    for now in range(seconds + 400):
+        if now < seconds and not rejected_lanes(state, (REFUSE,)):
+            waiting += flood
+        waiting -= min(capacity, waiting)
+        most = max(most, waiting)
+        after = decide(state, (REFUSE,), lanes(low=waiting), now)
+        moves += after.rejecting != state.rejecting
+        state = after
+    assert most <= REFUSE.lag + flood
+    assert waiting == 0
+    assert state.rejecting == 0
+    assert moves <= 2 * (1 + seconds * capacity // (REFUSE.lag - REFUSE.release_lag))
 
 
 @given(
