@@ -67,6 +67,9 @@ def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Dec
         return _fixed(state, inputs, least, "Closed", "the branch is closed, so the minimum is kept")
     held = min(max(inputs.current, least), limits.max)
     if inputs.backlog is None:
+        if inputs.at_least and not held:
+            why = f"the backlog is unknown, but at least {inputs.at_least} events are unsettled"
+            return _fixed(state, inputs, 1, "Unknown", why)
         return _fixed(state, inputs, held, "Unknown", "the backlog is unknown, so they are held")
     needed = need(inputs, limits, state.arrivals, state.rate, state.starts.seconds)
     busy = 1 if inputs.backlog else 0
@@ -182,7 +185,7 @@ class _Choice:
     def _why(self) -> tuple[str, str]:
         target, inputs, limits = self.target, self.inputs, self.limits
         if target == limits.max and self.need.workers > limits.max:
-            return "Maximum", f"scale.max, though {_shown(self.need.workers)} are needed {self.need.why}"
+            return "Maximum", f"scale.max; {_shown(self.need.workers)} would be needed {self.need.why}"
         if target == self.least > 0 and math.ceil(self.need.workers) < self.least:
             scheduled = inputs.scheduled_min > limits.min
             return ("Schedule", "scale.schedule") if scheduled else ("Minimum", "scale.min")

@@ -54,6 +54,8 @@ class ScalerInputs:
     """Workers that ended badly, so far: only its growth counts."""
     scheduled_min: int = 0
     """Fewest workers by the hour of the day, besides `ScaleLimits.min`."""
+    at_least: int = 0
+    """Unsettled events there are for certain while the backlog is unknown."""
     holders: int = 0
     """Workers that hold events now; 0 where that is not known."""
 

@@ -38,7 +38,7 @@ def need(
     if speed is None:
         # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
         slots = inputs.workable / limits.concurrency
-        return Need(slots, 0.0, "Backlog", "nothing was settled yet: a slot for each event")
+        return Need(slots, 0.0, "Backlog", "for a slot for each event, as none was settled yet")
     most = limits.events_per_second
     arriving, able = min(arrivals.per_second, most), min(inputs.ready * speed, most)
     # More workers do nothing for events that are in a handler already.

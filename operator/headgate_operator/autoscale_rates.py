@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ARRIVAL_WINDOWS = (10.0, 20.0, 40.0, 60.0)
 """Seconds over which arrivals are averaged: the longest that the shorter ones do not contradict."""
 BINS = 8  # of a window; the two with most and the two with least arrivals do not count
-CONTRADICTION = 2.0  # standard errors between two windows' means beyond which the rate has changed
+CONTRADICTION = 3.0  # standard errors between two windows' means beyond which the rate has changed
 SHORTEST_SECONDS = 0.01  # an interval shorter than this says nothing of a rate: it is added to the next
 MARK_SECONDS = 0.9  # least time between two marks: ticks that a doorbell adds are not kept
 MEMORY_SECONDS = 30.0  # how fast old measurements of a worker's rate fade (time constant), for short handlers
@@ -106,6 +106,8 @@ class WorkerRate:
     settled: float = 0.0
     worker_seconds: float = 0.0
     """Only of intervals in which every worker had enough to do: idle time says nothing about speed."""
+    seconds: float = 0.0
+    """Of the same intervals."""
     handled: float = 0.0
     busy_seconds: float = 0.0
     grown: float = -math.inf
@@ -123,7 +125,7 @@ class WorkerRate:
         would do.
         """
         handler = self.handler_seconds
-        if self.settled > 0 and self.worker_seconds >= 3 * max(1.0, handler or 0.0):
+        if self.settled > 0 and self.seconds >= 2 * max(1.0, handler or 0.0):
             return self.settled / self.worker_seconds
         return concurrency / max(handler, 1e-6) if handler is not None else None
 
@@ -146,12 +148,13 @@ class WorkerRate:
         at_work = previous.now - rate.grown >= 2 * handler
         if at_work and enough > 0 and min(previous.workable, inputs.workable) >= enough:
             # Long handlers settle in clumps: remember several of their durations, or a pause would look slow.
-            memory = max(MEMORY_SECONDS, 3 * handler)
+            memory = max(MEMORY_SECONDS, 5 * handler)
             fade, workers = math.exp(-seconds / memory), (previous.ready + inputs.ready) / 2
             rate = replace(
                 rate,
                 settled=rate.settled * fade + settled,
                 worker_seconds=rate.worker_seconds * fade + seconds * workers,
+                seconds=rate.seconds * fade + seconds,
             )
         if settled:
             # Fades by events, not by time: an idle hour does not change how long a handler takes.

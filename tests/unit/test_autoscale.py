@@ -16,7 +16,7 @@ from unit.pipelines import pipeline
 LIMITS = ScaleLimits(min=0, max=20, drain_within_seconds=30, scale_down_after_seconds=60, concurrency=8)
 IDLE = ScalerInputs(now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=0, ready=0)
 KNOWN = ScalerState(
-    rate=WorkerRate(settled=100, worker_seconds=10, handled=100, busy_seconds=8)
+    rate=WorkerRate(settled=100, worker_seconds=10, seconds=10, handled=100, busy_seconds=8)
 )  # 10 a second
 
 
