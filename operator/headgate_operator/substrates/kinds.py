@@ -44,7 +44,7 @@ SHARED = (
 """What the Deployments need before they start, in the order of their making."""
 
 ENGINES = (
-    ChildKind("keda.sh/v1alpha1", "ScaledObject", problem=_no_keda),
     ChildKind("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ChildKind("keda.sh/v1alpha1", "ScaledObject", problem=_no_keda),
 )
-"""What scales Deployments that are there."""
+"""What scales Deployments that are there; last what need not be known here."""
