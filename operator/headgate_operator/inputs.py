@@ -78,6 +78,7 @@ def moment(
         settled=found.settled,
         busy_seconds=found.busy_us / 1e6,
         backlog=found.backlog,
+        at_least=found.at_least,
         deferred=deferred(found, delayed),
         age_seconds=found.age_ms / 1000,
     )

@@ -190,9 +190,13 @@ class Pilot:
         known = [flight.reading.measurement if flight.reading else None for flight in flights]
         for flight in flights:
             flight.errors = []
+
+        def failed(number: int, error: Exception) -> None:
+            flights[number].errors.append(f"cannot be measured: {error}")
+
         measured: list[PipelineMeasurement | None] = [None] * len(flights)
         try:
-            measured = await measure(server, wanted, known)
+            measured = await measure(server, wanted, known, failed=failed)
         except Exception as error:  # noqa: BLE001 - whatever it is, unknown holds what is there
             for flight in flights:
                 flight.errors.append(f"cannot be measured: {error}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from random import Random
 
 import pytest
 
 from headgate.event import Lane, NewEvent
-from headgate.streams import Doorbell, Gate, PipelineKeys, Server, measure, remove_pipeline, set_gate
+from headgate.streams import Doorbell, Gate, PipelineKeys, Server, measure, remove_pipeline, set_gate, sweep
 from streams.desk import Desk, dead, desk, done, retried, take
 
 
@@ -126,6 +127,75 @@ async def test_a_lag_too_long_to_count_is_unknown_and_not_zero(server: Server) -
     assert figures.backlog is None
     assert figures.lanes[Lane.NORMAL].backlog is None
     assert figures.lanes[Lane.HIGH].backlog == 0
+    assert figures.at_least == 10_000
+
+
+async def test_a_lag_that_a_trim_by_hand_made_too_high_is_counted(server: Server) -> None:
+    async with desk(server) as canal:
+        await canal.publish(*range(20))
+        lane = canal.keys.partition(0).lane(Lane.NORMAL)
+        await canal.command(lane, "XTRIM", lane, "MAXLEN", "=", 5)
+        assert (await canal.measured()).branches["a"].backlog == 5
+        consumer = await canal.consumer()
+        await consumer.settle([done(delivery) for delivery in await take(consumer)])
+        assert (await canal.measured()).branches["a"].backlog == 0
+        await canal.publish(1, 2, 3)
+        assert (await canal.measured()).branches["a"].backlog == 3
+
+
+async def by_hand(canal: Desk, random: Random) -> None:
+    """One of the things that somebody may do to a lane."""
+    lane = canal.keys.partition(0).lane(Lane.NORMAL)
+    entries = [entry.decode() for entry, _ in await canal.command(lane, "XRANGE", lane, "-", "+")]
+    match random.choice(["publish"] * 4 + ["read"] * 3 + ["delete", "trim", "cut", "group"]):
+        case "publish":
+            await canal.publish(*range(random.randint(1, 4)))
+        case "read":
+            group = ("GROUP", "a", "somebody", "NOACK", "COUNT", random.randint(1, 4))
+            await canal.command(lane, "XREADGROUP", *group, "STREAMS", lane, ">")
+        case "delete" if entries:
+            await canal.command(lane, "XDEL", lane, random.choice(entries))
+        case "trim":
+            await canal.command(lane, "XTRIM", lane, "MAXLEN", "=", random.randint(0, 8))
+        case "cut" if entries:
+            await canal.command(lane, "XTRIM", lane, "MINID", "=", random.choice(entries))
+        case "group" if entries:
+            await canal.command(lane, "XGROUP", "DESTROY", lane, "a")
+            await canal.command(lane, "XGROUP", "CREATE", lane, "a", random.choice(["$", *entries]))
+
+
+async def unread(canal: Desk) -> int:
+    """What the branch has not read, counted."""
+    lane = canal.keys.partition(0).lane(Lane.NORMAL)
+    (group,) = await canal.command(lane, "XINFO GROUPS", lane)
+    last = group["last-delivered-id"].decode()
+    return len(await canal.command(lane, "XRANGE", lane, f"({last}", "+"))
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_is_done_by_hand_the_backlog_is_never_too_low_and_zero_only_when_it_is(
+    server: Server, seed: int
+) -> None:
+    async with desk(server) as canal:
+        random = Random(seed)
+        for _ in range(30):
+            await by_hand(canal, random)
+            there, measured = await unread(canal), (await canal.measured()).branches["a"].backlog
+            assert measured is not None
+            assert measured >= there
+            assert (measured == 0) == (there == 0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_is_done_by_hand_the_backlog_is_right_once_it_is_swept(
+    server: Server, seed: int
+) -> None:
+    async with desk(server) as canal:
+        random = Random(seed)
+        for _ in range(30):
+            await by_hand(canal, random)
+            await sweep(server, canal.keys, None)
+            assert (await canal.measured()).branches["a"].backlog == await unread(canal)
 
 
 async def test_an_entry_deleted_by_hand_leaves_no_phantom_in_the_backlog(server: Server) -> None:
@@ -144,8 +214,8 @@ async def test_a_branch_without_its_group_is_unknown_and_the_others_are_not(serv
         lane = canal.keys.partition(0).lane(Lane.HIGH)
         await canal.command(lane, "XGROUP", "DESTROY", lane, "a")
         figures = (await canal.measured()).branches
-    assert figures["a"].backlog is None
-    assert figures["b"].backlog == 1
+    assert (figures["a"].backlog, figures["a"].at_least) == (None, 1)
+    assert (figures["b"].backlog, figures["b"].at_least) == (1, 1)
 
 
 async def test_a_flushed_pipeline_is_unknown(server: Server) -> None:
@@ -161,7 +231,15 @@ async def test_a_pipeline_that_cannot_be_measured_does_not_hide_the_others(serve
         spoilt = PipelineKeys("test", "spoilt")
         lane = spoilt.partition(0).lane(Lane.HIGH)
         await canal.command(lane, "SET", lane, "no stream")
-        bad, good = await measure(server, [(spoilt, ("a",)), (canal.keys, ("a",))])
+        told: list[tuple[int, str]] = []
+        bad, good = await measure(
+            server,
+            [(spoilt, ("a",)), (canal.keys, ("a",))],
+            failed=lambda number, error: told.append((number, str(error))),
+        )
+    ((number, why),) = told
+    assert number == 0
+    assert "WRONGTYPE" in why
     assert bad is None
     assert good is not None
     assert good.branches["a"].backlog == 1

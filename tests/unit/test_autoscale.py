@@ -87,6 +87,13 @@ def test_an_unknown_backlog_holds_what_is_there_however_long(current: int, pause
         assert replicas == current
 
 
+def test_an_unknown_backlog_of_which_something_is_seen_wakes_a_branch_and_takes_no_worker():
+    unknown = replace(IDLE, backlog=None, at_least=10_000)
+    assert decide(KNOWN, unknown, LIMITS).replicas == 1
+    assert decide(KNOWN, replace(unknown, current=7), LIMITS).replicas == 7
+    assert decide(KNOWN, replace(unknown, paused=True), LIMITS).replicas == 0
+
+
 @given(limits(), st.lists(moments(), min_size=1, max_size=10))
 def test_a_closed_branch_has_its_minimum_at_once_whatever_waits(
     bounds: ScaleLimits, seen: list[ScalerInputs]

@@ -83,7 +83,7 @@ class World:
         return asyncio.run(self.pilot.tick())
 
     async def _measure(
-        self, server: str, wanted: Any, _known: object = ()
+        self, server: str, wanted: Any, _known: object = (), **_: object
     ) -> list[PipelineMeasurement | None]:
         found = self.found[server]
         if isinstance(found, Exception):

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Trims one partition: what every branch has settled and is older than it is kept, then what exceeds the hard caps.
 -- What a hard cap takes from a branch that had not settled it is counted by branch: never silent.
--- After a trim past a group's position Redis 7.0 reports a wrong lag for good; its counter is set right here.
+-- After a trim past a group's position Redis 7.0 reports a wrong lag for good, after others none; counters are set right here.
 -- KEYS  1-3 the lanes   4 settings   5 stats   6 tag prefix, ending in ':'
 -- ARGV  1 dead letters of a branch that are kept at most
 -- Gives entries trimmed, {branch, events lost ...}, {branch, dead letters dropped ...}
@@ -27,13 +27,25 @@ local function note_position(lane, group, position)
   if redis.call('HGET', KEYS[4], field) ~= position then redis.call('HSET', KEYS[4], field, position) end
 end
 
--- A group whose place is before the first entry has all of them to read, which needs no counting.
-local function repair(stream, group, first, length, added)
+-- What a group has to read, where the server's own figure is not to be trusted; nil where it is, or is too much to count.
+-- A place before the first entry has all of them to read, one at the end none: neither needs counting. One between has read
+-- all that is gone, and the first: a counter that says less is wrong.
+local function unread_of(stream, group, first, length, added, last)
+  if not first or before(group.last, first) then return length end
+  if not before(group.last, last) then return 0 end
+  if group.lag and group.lag <= length and group.read and group.read > added - length then return nil end
+  local count = #redis.call('XRANGE', stream, '(' .. group.last, '+', 'COUNT', COUNTED)
+  return count < COUNTED and count or nil
+end
+
+local function repair(stream, group, first, length, added, last)
   if group.drains then return end
-  if first and not before(group.last, first) then return end
-  group.lag = length
-  if group.read ~= added - length then
-    redis.call('XGROUP', 'SETID', stream, group.name, group.last, 'ENTRIESREAD', added - length)
+  local unread = unread_of(stream, group, first, length, added, last)
+  if not unread then return end
+  group.lag = unread
+  if group.read ~= added - unread then
+    group.read = added - unread
+    redis.call('XGROUP', 'SETID', stream, group.name, group.last, 'ENTRIESREAD', group.read)
   end
 end
 
@@ -119,7 +131,7 @@ for lane = 1, 3 do
       group.drains, group.lag = true, nil
       group.last = place_of_drain(KEYS[6], lane, group.name) or '0-0'
     end
-    repair(stream, group, first, length, added)
+    repair(stream, group, first, length, added, last)
     local settled = group.oldest or group.last
     if not cut or before(settled, cut) then cut = settled end
   end
@@ -134,7 +146,7 @@ for lane = 1, 3 do
   end
   if max_age and first then first = trim_hard(stream, lane, groups, first, last) end
   for _, group in ipairs(groups) do
-    repair(stream, group, first, redis.call('XLEN', stream), added)
+    repair(stream, group, first, redis.call('XLEN', stream), added, last)
     ack_gone(stream, group, first)
     if branches then note_position(lane, group.name, group.oldest and id_before(group.oldest) or group.last) end
   end
