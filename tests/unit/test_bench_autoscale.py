@@ -36,7 +36,7 @@ def rise(settings: KedaSettings, phase: int, replicas: int) -> float:
 
 
 def seen(now: float, *, backlog: int, replicas: int) -> Seen:
-    return Seen(now, backlog, 0, 0.0, backlog, now, replicas, replicas)
+    return Seen(now, backlog, 0, 0.0, backlog, now, replicas, replicas, replicas)
 
 
 @pytest.mark.parametrize(

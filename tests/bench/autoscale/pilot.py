@@ -36,6 +36,7 @@ class PilotScaler:
             current=seen.replicas,
             ready=seen.ready,
             age_seconds=seen.age_seconds,
+            holders=seen.holders,
         )
         decision = decide(self._state, inputs, self._limits)
         self._state = decision.state

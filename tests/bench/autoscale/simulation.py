@@ -30,6 +30,8 @@ class Seen:
     replicas: int
     """Asked for now."""
     ready: int
+    holders: int
+    """Workers that hold events now."""
 
 
 class Scaler(Protocol):
@@ -85,6 +87,7 @@ def replay(trace: Trace, scaler: Scaler, seed: int) -> Replay:
                 age_seconds=workers.oldest_age(now),
                 replicas=len(workers.running),
                 ready=workers.ready,
+                holders=workers.holders,
             )
         )
         if replicas != len(workers.running):

@@ -59,6 +59,11 @@ class Workers:
         return sum(worker.ready <= self.now for worker in self.running)
 
     @property
+    def holders(self) -> int:
+        """Workers that handle something now, of those not stopped."""
+        return sum(any(until > self.now for until in worker.busy_until) for worker in self.running)
+
+    @property
     def settled(self) -> int:
         """Events handled so far."""
         return len(self.ages)
