@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headgate.contract import Ordering
 from headgate_operator import autoscale, backpressure
+from headgate_operator.schedule import Hours
 
 if TYPE_CHECKING:
     from headgate.event import Lane
@@ -67,6 +68,7 @@ def moment(
         backlog=None,
         current=memory.workers.desired,
         ready=memory.workers.ready,
+        restarts=memory.workers.restarts,
         closed=memory.closed is not None,
         paused=flight.pipeline.spec.paused or branch.paused,
     )
@@ -81,7 +83,13 @@ def moment(
         at_least=found.at_least,
         deferred=deferred(found, delayed),
         age_seconds=found.age_ms / 1000,
+        holders=sum(events > 0 for events in found.holding.values()),
     )
+
+
+def schedule(branch: BranchSpec) -> tuple[Hours, ...]:
+    """A branch's hours with a higher minimum."""
+    return tuple(Hours(each.start, each.end, each.timezone, each.min) for each in branch.scale.schedule)
 
 
 def loads(found: BranchMeasurement) -> dict[Lane, backpressure.LaneLoad]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from headgate_operator import autoscale, inputs
 from headgate_operator.api import ScaleEngine
+from headgate_operator.fair_share import Claim
+from headgate_operator.schedule import fewest
+from headgate_operator.totals import Claimant, Totals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate.streams import BranchMeasurement
     from headgate_operator.api import BranchSpec
     from headgate_operator.autoscale import Decision
@@ -20,15 +26,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
+
 class Scaling:
-    """Decides how many workers branches have, and asks `substrate` for them.
+    """Decides how many workers branches have, and asks `substrate` for them: at most `total` in a namespace, 0 for any.
 
     Workers that somebody else scales get none of it: KEDA and an autoscaler read the decision, and nobody's workers
-    are left as they are.
+    are left as they are. `wall` tells the hour of the day.
     """
 
-    def __init__(self, substrate: Substrate) -> None:
+    def __init__(self, substrate: Substrate, *, total: int = 0, wall: Callable[[], datetime] = _wall) -> None:
         self._substrate = substrate
+        self._totals = Totals(total)
+        self._wall = wall
 
     async def scale(
         self, flight: Flight, branch: BranchSpec, found: BranchMeasurement | None, published: int, now: float
@@ -37,12 +49,19 @@ class Scaling:
         pipeline, memory = flight.pipeline, flight.branches[branch.name]
         workers = memory.workers
         moment = inputs.moment(flight, branch, found, published, now)
-        decision = autoscale.decide(memory.scaler, moment, inputs.limits(pipeline, branch))
+        if hours := inputs.schedule(branch):
+            moment = replace(moment, scheduled_min=fewest(hours, self._wall()))
+        limits = inputs.limits(pipeline, branch)
+        decision = autoscale.decide(memory.scaler, moment, limits)
         memory.scaler = decision.state
-        if workers.foreign and branch.scale.engine is ScaleEngine.NONE:
+        if workers.foreign:
+            self.note(flight, branch, now)
+            if branch.scale.engine is not ScaleEngine.NONE:
+                return decision
             why = f"{workers.desired} workers: left alone, as scale.engine is None"
             return replace(decision, replicas=workers.desired, reason="Engine", sentence=why)
-        if workers.foreign or decision.replicas == workers.desired:
+        decision = self._within_total(flight, branch, decision, max(limits.min, moment.scheduled_min), now)
+        if decision.replicas == workers.desired:
             return decision
         with flight.noting(f"branch {branch.name}: cannot scale to {decision.replicas}"):
             holding = found.holding if found is not None else {}
@@ -57,3 +76,28 @@ class Scaling:
                 because=decision.sentence,
             )
         return decision
+
+    def note(self, flight: Flight, branch: BranchSpec, now: float) -> None:
+        """Counts the workers of a branch that is not decided about, as far as they are known, against the total."""
+        running = flight.branches[branch.name].workers.desired
+        self._totals.note(flight.pipeline.namespace, _claimant(flight, branch), running, now)
+
+    def _within_total(
+        self, flight: Flight, branch: BranchSpec, decision: Decision, least: int, now: float
+    ) -> Decision:
+        """The decision, or as much of it as the namespace's total leaves to this branch."""
+        running = flight.branches[branch.name].workers.desired
+        claim = Claim(decision.replicas, min(least, decision.replicas), running)
+        namespace = flight.pipeline.namespace
+        granted = self._totals.grant(namespace, _claimant(flight, branch), claim, now)
+        if granted >= decision.replicas:
+            return decision
+        why = (
+            f"{granted} workers: {decision.replicas} are wanted, but namespace {namespace} may have"
+            f" {self._totals.total} in all, and this is the branch's share ({decision.reason}: {decision.sentence})"
+        )
+        return replace(decision, replicas=granted, reason="Total", sentence=why)
+
+
+def _claimant(flight: Flight, branch: BranchSpec) -> Claimant:
+    return Claimant(flight.pipeline.name, branch.name)

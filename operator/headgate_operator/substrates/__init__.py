@@ -20,6 +20,8 @@ class Workers:
     ready: int = 0
     foreign: bool = False
     """Whether somebody else scales them: the pilot's decision is then for others to read."""
+    restarts: int = 0
+    """Workers that ended badly, so far: only its growth means anything."""
 
 
 class Substrate(Protocol):

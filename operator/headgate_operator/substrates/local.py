@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,7 @@ class LocalSubstrate:
         self._places = places or {}
         self._contracts: dict[tuple[PipelineKeys, str], BranchContract] = {}
         self._slots: list[_Slot] = []
+        self._restarts: Counter[tuple[PipelineKeys, str]] = Counter()
         self._lifeline, self._held_open = os.pipe()
 
     async def apply(self, pipeline: Pipeline) -> int:
@@ -140,7 +142,8 @@ class LocalSubstrate:
                 leases = await self._server.execute(beats, "ZRANGE", beats, 0, -1)
                 holders = {lease.decode().rpartition(".")[0] for lease in leases}
                 ready = len(holders & running)
-            found[branch] = Workers(len(active), len(running), ready)
+            restarts = self._restarts[pipeline.keys, branch]
+            found[branch] = Workers(len(active), len(running), ready, restarts=restarts)
         return found
 
     async def scale(self, pipeline: Pipeline, branch: str, replicas: int, holding: Mapping[str, int]) -> None:
@@ -206,6 +209,7 @@ class LocalSubstrate:
                     return
                 steady = time.monotonic() - started >= STEADY_SECONDS
                 slot.failures = 1 if steady else slot.failures + 1
+                self._restarts[slot.keys, slot.contract.branch] += 1
                 slot.last_words = _last_words(slot.log)
                 pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** (slot.failures - 1))
                 log.warning(

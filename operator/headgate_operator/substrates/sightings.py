@@ -44,6 +44,7 @@ class Sightings:
                 desired=spec.get("replicas", 1),
                 running=status.get("replicas", 0),
                 ready=status.get("readyReplicas", 0),
+                restarts=_restarts(last, deployment),
             ),
         )
 
@@ -65,3 +66,19 @@ class Sightings:
         """The workers of a pipeline by branch; None when nobody has looked at all it has."""
         known = self._seen.get(key)
         return None if known is None else {branch: seen.workers for branch, seen in known.items()}
+
+
+def _restarts(last: _Seen | None, deployment: Manifest) -> int:
+    """Workers that ended badly so far, as readiness tells: ready before and not now, while nobody asked for fewer.
+
+    Nor for others: in a roll-out workers end that should.
+    """
+    metadata, status = deployment["metadata"], deployment.get("status", {})
+    if last is None or last.uid != metadata["uid"]:
+        return 0
+    before = last.workers
+    settled = status.get("observedGeneration") == metadata["generation"] == last.generation
+    if not settled or status.get("updatedReplicas", 0) != status.get("replicas", 0):
+        return before.restarts
+    ready: int = status.get("readyReplicas", 0)
+    return before.restarts + max(0, min(before.ready, before.desired) - ready)
