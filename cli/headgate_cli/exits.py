@@ -17,6 +17,8 @@ class Exit(enum.IntEnum):
     TIMED_OUT = 4
     WORKERS_FAILED = 5
     """Workers end by themselves again and again."""
+    REFUSED = 6
+    """Backpressure rejects the lane of what was to be published."""
     INTERRUPTED = 130
 
 

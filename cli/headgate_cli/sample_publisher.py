@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from headgate.streams import Publisher, RefusedEventError
+from headgate.streams import OnBackpressure, Publisher, RefusedEventError
 from headgate_cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ class SamplePublisher:
         Raises what the maker of the events raises, CommandError for an event that does not conform to the source's
         schema, ServerUnavailableError.
         """
-        publisher = await Publisher.open(self._server, self._keys.namespace, self._keys.pipeline)
+        publisher = await Publisher.open(
+            self._server,
+            self._keys.namespace,
+            self._keys.pipeline,
+            on_backpressure=OnBackpressure.WAIT,
+        )
         threading.Thread(target=self._make, name="sample events", daemon=True).start()
         started, taken = time.monotonic(), 0
         while not self._made_all:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +154,53 @@ async def test_what_handlers_emit_is_never_refused(server: Server) -> None:
         await consumer.settle([composer.done(delivery, result(None, *emitted))])
         await Relay(server, canal.keys).run()
         assert await written(canal) == {"cause", *(f"e{n}" for n in range(12))}
+
+
+def publish_by_command(url: str, lines: list[dict[str, str]], *options: str) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).with_name("headgate")), "publish", "-p", "test/canal"]
+    process = subprocess.Popen(
+        [*command, "--redis-url", url, "--file", "-", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write("".join(json.dumps(line) + "\n" for line in lines))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+LINES = [{"data": "x", "id": "a", "lane": "high"}, {"data": "x", "id": "b", "lane": "low"}]
+
+
+async def test_headgate_publish_ends_with_6_names_the_line_and_prints_what_is_published(
+    server: Server,
+) -> None:
+    async with desk(server) as canal:
+        await set_rejection(server, canal.keys, LOW, 60)
+        with publish_by_command(server.url, LINES) as process:
+            said, complaint = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 6, complaint
+        assert [json.loads(line)["id"] for line in said.splitlines()] == ["a"]
+        assert await written(canal) == {"a"}
+    assert "-:2: lane low is rejected at level Throttle of backpressure" in " ".join(complaint.split())
+    assert "--wait" in complaint
+
+
+async def test_headgate_publish_waits_when_told_to(server: Server) -> None:
+    async with desk(server) as canal:
+        await set_rejection(server, canal.keys, LOW, 60)
+        with publish_by_command(server.url, LINES, "--wait") as process:
+
+            async def high_is_there() -> bool:
+                return await written(canal) == {"a"}
+
+            await eventually(high_is_there, "what flows")
+            assert process.poll() is None
+            await set_rejection(server, canal.keys, None, 60)
+            said, complaint = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 0, complaint
+        assert [json.loads(line)["id"] for line in said.splitlines()] == ["a", "b"]
+        assert await written(canal) == {"a", "b"}
