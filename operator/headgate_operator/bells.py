@@ -29,6 +29,11 @@ class Bells:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ears: dict[Server, _Ear] = {}
+        self._struck = asyncio.Event()
+
+    def strike(self) -> None:
+        """Ends the wait under way, or the next one, without a stream."""
+        self._struck.set()
 
     def listen(self, waiting: Mapping[Server, Mapping[str, str]]) -> None:
         """From now on to these: streams and the ids after which an event rings, by server."""
@@ -42,18 +47,23 @@ class Bells:
                 ear.task.cancel()
             self._ears[server] = _Ear(last_ids, asyncio.create_task(_ring(server, last_ids)))
 
-    async def wait(self, until: float) -> frozenset[str]:
-        """The streams that rang, as soon as any did; none when it is `until`."""
-        while (left := until - self._clock()) > 0:
-            tasks = [ear.task for ear in self._ears.values()]
-            if not tasks:
-                await asyncio.sleep(left)
-                break
-            done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            self._ears = {server: ear for server, ear in self._ears.items() if ear.task not in done}
-            if rang := frozenset[str]().union(*(task.result() for task in done)):
-                return rang
-        return frozenset()
+    async def wait(self, until: float) -> frozenset[str] | None:
+        """The streams that rang, as soon as any did, or none when it was struck; None when it is `until`."""
+        struck = asyncio.create_task(self._struck.wait())
+        try:
+            while (left := until - self._clock()) > 0:
+                tasks = [ear.task for ear in self._ears.values()]
+                done, _ = await asyncio.wait(
+                    (*tasks, struck), timeout=left, return_when=asyncio.FIRST_COMPLETED
+                )
+                self._ears = {server: ear for server, ear in self._ears.items() if ear.task not in done}
+                rang = frozenset[str]().union(*(task.result() for task in tasks if task in done))
+                if rang or struck in done:
+                    self._struck.clear()
+                    return rang
+            return None
+        finally:
+            struck.cancel()
 
     async def aclose(self) -> None:
         """Stops listening."""

@@ -18,7 +18,7 @@ from kubernetes.aio import client, config
 from headgate_operator.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from headgate_operator.manifests.names import Manifest
 
@@ -26,6 +26,8 @@ FIELD_MANAGER = "headgate"
 REQUEST_SECONDS = 10.0
 CALLS_AT_ONCE = 16
 """More would only wait in the API server instead of here, and hold up others there."""
+PAGE_ITEMS = 250
+SILENT_SECONDS = 150.0
 _SERVICE_HOST = "KUBERNETES_SERVICE_HOST"
 
 _RESOURCES = {
@@ -116,6 +118,38 @@ class Cluster:
         found = await self._call("GET", path(api_version, kind, namespace), {"labelSelector": chosen})
         items: list[Manifest] = found.get("items") or []
         return items
+
+    async def pages(
+        self, api_version: str, kind: str, label: str, namespace: str = ""
+    ) -> AsyncIterator[Manifest]:
+        """The objects that carry a label, of one namespace or of all, as lists of PAGE_ITEMS at most."""
+        query = {"labelSelector": label, "limit": str(PAGE_ITEMS)}
+        more = "first"
+        while more:
+            page = await self._call("GET", path(api_version, kind, namespace), query)
+            yield page
+            more = page["metadata"].get("continue", "")
+            query["continue"] = more
+
+    async def events(
+        self, api_version: str, kind: str, label: str, namespace: str = "", version: str = ""
+    ) -> AsyncIterator[Manifest]:
+        """What happens to such objects from a version on, as watch events, bookmarks included.
+
+        Ends when the API server ends it, which it does every few minutes. Raises ClusterError too when it says nothing
+        for longer than it may: it sends a bookmark a minute.
+        """
+        where = path(api_version, kind, namespace)
+        query = {"labelSelector": label, "watch": "true", "allowWatchBookmarks": "true"}
+        query["resourceVersion"] = version
+        try:
+            async for status, line in self._transport.lines(where, query, silent_seconds=SILENT_SECONDS):
+                if status >= 400:
+                    raise _refusal(status, f"watch {where}", line)
+                event: Manifest = msgspec.json.decode(line)
+                yield event
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(0, "Unreachable", f"watch {where}: {error!r}") from error
 
     async def apply(
         self, manifest: Manifest, *, field_manager: str = FIELD_MANAGER, dry_run: bool = False
@@ -215,9 +249,10 @@ class Cluster:
 
 
 def path(api_version: str, kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
-    """Where the API server keeps an object, or the collection when no name is given."""
+    """Where the API server keeps an object, the collection when no name is given, that of all when no namespace is."""
     root = "/api" if "/" not in api_version else "/apis"
-    parts = [root, api_version, "namespaces", namespace, _RESOURCES[api_version, kind], name, subresource]
+    scope = ("namespaces", namespace) if namespace else ()
+    parts = [root, api_version, *scope, _RESOURCES[api_version, kind], name, subresource]
     return "/".join(part for part in parts if part)
 
 

@@ -6,6 +6,7 @@ request, and two hops to a thread to read `.netrc` and the proxy variables anew.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -15,7 +16,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from yarl import URL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from kubernetes.aio import client
 
@@ -41,6 +42,35 @@ class Transport:
         seconds: float,
     ) -> tuple[int, bytes]:
         """Status and body of the answer; raises aiohttp.ClientError, TimeoutError or OSError when there is none."""
+        patience = aiohttp.ClientTimeout(total=seconds)
+        async with self._asked(method, resource_path, query, body, content_type, patience) as response:
+            return response.status, await response.read()
+
+    async def lines(
+        self, resource_path: str, query: Mapping[str, str], *, silent_seconds: float
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Status and each line of an answer that goes on; TimeoutError too when it says nothing for so long."""
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=silent_seconds, sock_read=silent_seconds)
+        async with self._asked("GET", resource_path, query, None, "application/json", patience) as response:
+            async for line in response.content:
+                yield response.status, line
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def _asked(  # noqa: PLR0917  # a request is what it is
+        self,
+        method: str,
+        resource_path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        patience: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers: dict[str, str] = {"Accept": "application/json", "Content-Type": content_type}
         token = await self._configuration.get_api_key_with_prefix("BearerToken")
         if token:
@@ -56,15 +86,9 @@ class Transport:
             proxy=self._proxy,
             proxy_headers=self._configuration.proxy_headers,
             server_hostname=self._configuration.tls_server_name,
-            timeout=aiohttp.ClientTimeout(total=seconds),
+            timeout=patience,
         ) as response:
-            return response.status, await response.read()
-
-    async def aclose(self) -> None:
-        """Closes the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+            yield response
 
     def _open(self) -> aiohttp.ClientSession:
         tls = RESTClientObject(self._configuration).ssl_context
