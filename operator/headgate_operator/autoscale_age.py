@@ -43,6 +43,6 @@ def speed_for_age(
         if speed > able:
             # Those that cannot be in time any more take what is there, and are no reason for ever so many more.
             new = max(left - start, max_age * LATE_SHARE)
-            speed = min(speed, max(able, (due - able * start) / new))
+            speed = max(able, (due - able * start) / new)
         needed = max(needed, speed)
     return needed
