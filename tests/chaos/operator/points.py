@@ -1,0 +1,78 @@
+"""Which crash points there are, and which are still to be struck."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from typing import TYPE_CHECKING
+
+from chaos.operator.fate import Point, Side
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+MOST_OCCURRENCES = 2
+"""Of one write within one change: what is done again and again (a gate that is renewed, a sweep) is struck twice."""
+_MOST_TRIES = 3
+_LEASE = "leases/"
+
+
+class Points:
+    """The crash points of every change, by the change's number. A point that was not met is tried again."""
+
+    def __init__(self) -> None:
+        self._left: defaultdict[int, deque[Point]] = defaultdict(deque)
+        self._known: set[tuple[int, Point]] = set()
+        self._tries: Counter[tuple[int, Point]] = Counter()
+        self.struck = 0
+        self.unmet: list[tuple[int, Point]] = []
+
+    def add(self, change: int, writes: Mapping[str, int]) -> None:
+        """All points of the writes that a change was seen to take."""
+        for write, count in sorted(writes.items()):
+            most = 1 if _LEASE in write else MOST_OCCURRENCES
+            for occurrence in range(1, min(count, most) + 1):
+                for side in Side:
+                    point = Point(write, occurrence, side)
+                    if (change, point) not in self._known:
+                        self._known.add((change, point))
+                        self._left[change].append(point)
+
+    def sample(self, dice: random.Random, count: int) -> None:
+        """Leaves only so many, drawn from all."""
+        every = [(change, point) for change, points in self._left.items() for point in points]
+        chosen = dice.sample(every, min(count, len(every)))
+        self._left.clear()
+        for change, point in sorted(chosen):
+            self._left[change].append(point)
+
+    def take(self, change: int) -> Point | None:
+        """The next point of a change; None when there is none left."""
+        return self._left[change].popleft() if self._left[change] else None
+
+    def met(self) -> None:
+        """A point that was taken was struck."""
+        self.struck += 1
+
+    def missed(self, change: int, point: Point) -> None:
+        """The write did not come this time: again, a few times."""
+        self._tries[change, point] += 1
+        if self._tries[change, point] < _MOST_TRIES:
+            self._left[change].append(point)
+        else:
+            self.unmet.append((change, point))
+
+    @property
+    def last(self) -> int:
+        """Number of the last change with points left; -1 when none is left."""
+        return max((change for change, points in self._left.items() if points), default=-1)
+
+    @property
+    def left(self) -> int:
+        """How many are left."""
+        return sum(map(len, self._left.values()))
+
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return len(self._known)
