@@ -33,8 +33,9 @@ def manifest(*branches: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return HEAD | {"spec": {"branches": list(branches or [branch()]), **spec}}
 
 
-def level(name: str, lag: int, release: int) -> dict[str, Any]:
-    return {"name": name, "lag": lag, "releaseLag": release, "delay": ["Low"]}
+def level(name: str, lag: int, release: int, **lanes: list[str] | None) -> dict[str, Any]:
+    found = {"name": name, "lag": lag, "releaseLag": release, "delay": ["Low"]} | lanes
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def test_a_good_manifest_has_no_mistakes():
@@ -79,6 +80,10 @@ BROKEN = {
     "spec.join.output.pipeline": manifest(join={"branches": ["transcode"], "output": {"pipeline": "video"}}),
     "spec.backpressure.levels": manifest(backpressure={"levels": [level("A", 9, 1), level("B", 9, 1)]}),
     "spec.backpressure.levels[0].releaseLag": manifest(backpressure={"levels": [level("A", 9, 9)]}),
+    "spec.backpressure.levels[0]": manifest(backpressure={"levels": [level("A", 9, 1, delay=None)]}),
+    "spec.branches[0].backpressure.levels": manifest(
+        branch(backpressure={"levels": [level("A", 9, 1), level("B", 8, 1)]})
+    ),
 }
 
 
@@ -87,6 +92,28 @@ def test_every_rule_is_evaluated(field, broken):
     (error,) = validate(broken)
     assert error.field == field
     assert str(error).startswith(f'{field}: Invalid value: "object": must ')
+
+
+@pytest.mark.parametrize(
+    ("lanes", "taken"),
+    [
+        ({"delay": None, "reject": ["Low"]}, True),
+        ({"reject": ["Low", "Normal"]}, True),
+        ({"delay": []}, False),
+        ({"reject": ["High"]}, False),
+        ({"reject": ["Low", "Low"]}, False),
+    ],
+)
+def test_a_level_delays_or_rejects_lower_lanes_or_both(lanes, taken):
+    assert (validate(manifest(backpressure={"levels": [level("A", 9, 1, **lanes)]})) == []) is taken
+
+
+@pytest.mark.parametrize(
+    ("shares", "taken"), [({"low": 0}, True), ({"low": 50}, True), ({"normal": 51}, False)]
+)
+def test_no_lower_lane_gets_more_than_half(shares, taken):
+    backpressure = {"levels": [level("A", 9, 1)], "shares": shares}
+    assert (validate(manifest(backpressure=backpressure)) == []) is taken
 
 
 @pytest.mark.parametrize("handler", [{}, {"http": None}])
