@@ -15,8 +15,8 @@ import structlog
 from headgate.event import DATA, ID, LANE_NUMBER, SOURCE, TIME, TYPE, Lane, encode_data
 from headgate.join.record import record_of
 from headgate.streams.errors import NotProvisionedError, ServerRefusedError, StreamsError
+from headgate.streams.finding import find_pipeline
 from headgate.streams.outcome import netstrings, split_netstrings
-from headgate.streams.publisher import find_pipeline
 from headgate.streams.script import DELIVER
 from headgate.streams.server import Call
 
@@ -33,11 +33,15 @@ _TURN_MS = 1000  # a page takes milliseconds; whoever dies in its turn holds the
 
 
 class Relay:
-    """Relays the outboxes of one pipeline; `run` may be called at any time, by any number of workers."""
+    """Relays the outboxes of one pipeline; `run` may be called at any time, by any number of workers.
 
-    def __init__(self, server: Server, keys: PipelineKeys) -> None:
+    `within` is the one namespace whose pipelines it delivers to; None: whichever the server lets it.
+    """
+
+    def __init__(self, server: Server, keys: PipelineKeys, within: str | None = None) -> None:
         self._server = server
         self._keys = keys
+        self._within = within
         self._targets: dict[str, PipelineKeys | None] = {}
         self._absent: set[PartitionKeys] = set()
         self._complained: set[str] = set()
@@ -162,6 +166,9 @@ class Relay:
     async def _target(self, name: str) -> PipelineKeys | None:
         if name not in self._targets:
             namespace, _, pipeline = name.partition("/")
+            if self._within is not None and namespace != self._within:
+                self._without(name, "relay.denied", "until a worker that may relays it")
+                return None
             try:
                 self._targets[name] = (await find_pipeline(self._server, namespace, pipeline))[0]
             except NotProvisionedError:

@@ -15,7 +15,6 @@ from headgate_operator.manifests.names import (
 )
 from headgate_operator.manifests.overlay import merge
 from headgate_operator.manifests.pod_guard import PodRules, check_pod, check_result
-from headgate_operator.manifests.redis import fingerprint
 
 if TYPE_CHECKING:
     from headgate_operator.api import BranchSpec
@@ -58,7 +57,7 @@ def deployment(
                     "labels": dict(branch.pod.labels or {}) | ours,
                     "annotations": _SCRAPED
                     | dict(branch.pod.annotations or {})
-                    | {REDIS_FINGERPRINT: fingerprint(redis.url, pipeline.uid)},
+                    | {REDIS_FINGERPRINT: redis.fingerprint(pipeline.uid)},
                 },
                 "spec": _overlaid(pipeline, branch, _pod(pipeline, branch, redis, pushing_image), rules),
             },

@@ -61,7 +61,9 @@ def _drop(value: Any, path: str) -> Iterator[FieldError]:
         yield refused(value, path, "must have ALL", ASK)
 
 
-_PROFILE = members({"type": one_of(*SECCOMP_TYPES, remedy=ASK), "localhostProfile": text}, otherwise=ASK)
+_PROFILE = members(
+    {"type": one_of(*SECCOMP_TYPES, remedy=ASK), "localhostProfile": text}, required=("type",), otherwise=ASK
+)
 _OF_BOTH: Mapping[str, Shape] = {
     "runAsNonRoot": one_of(True, remedy=ASK),
     "runAsUser": whole(1, _ROOT),

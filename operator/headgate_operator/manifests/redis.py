@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from headgate_operator.manifests.names import metadata, secret_name
 
 if TYPE_CHECKING:
+    from headgate_operator.logins import Login
     from headgate_operator.manifests.names import Manifest
     from headgate_operator.pipeline import Pipeline
 
@@ -25,6 +26,18 @@ class RedisSource:
     key: str
     url: str = field(repr=False)
     owned: bool
+    login: Login | None = None
+    """The pipeline's own, when the Secret keeps one."""
+
+    def of(self, login: Login) -> RedisSource:
+        """The same server by a pipeline's own login."""
+        return replace(self, url=login.url(self.url), login=login)
+
+    def fingerprint(self, salt: str) -> str:
+        """A mark that changes with the URL, so that workers restart when it does; another one for each salt."""
+        if self.login is not None:  # its password is 256 random bits: no list of guesses has it
+            return hashlib.sha256(f"{salt}\n{self.url}".encode()).hexdigest()[:16]
+        return fingerprint(self.url, salt)
 
     @classmethod
     def default(cls, pipeline: Pipeline, url: str) -> RedisSource:
@@ -40,7 +53,12 @@ def secret(pipeline: Pipeline, source: RedisSource) -> Manifest:
         "metadata": metadata(pipeline, source.secret),
         "type": "Opaque",
         # `data` and not `stringData`: what is applied is then what is read back.
-        "data": {source.key: base64.b64encode(source.url.encode()).decode()},
+        "data": {
+            name: base64.b64encode(value.encode()).decode()
+            for name, value in (
+                {source.key: source.url} | (source.login.members() if source.login else {})
+            ).items()
+        },
     }
 
 
