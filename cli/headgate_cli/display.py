@@ -187,6 +187,8 @@ def _branch(branch: BranchReading) -> dict[str, Any]:
         "ageSeconds": None if age is None else round(age, 3),
         "settledPerSecond": round(branch.settled_per_second, 2),
         "replicas": branch.replicas,
+        "reason": None if branch.decision is None else branch.decision.reason,
+        "because": None if branch.decision is None else branch.decision.sentence,
         "gate": branch.gate.lower(),
         "deadLetters": None if branch.measurement is None else branch.measurement.dead_letters,
     }

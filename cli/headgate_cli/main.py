@@ -17,6 +17,7 @@ from headgate_cli.records import records_command
 from headgate_cli.redrive import redrive_command
 from headgate_cli.replay import replay_command
 from headgate_cli.run import run_command
+from headgate_cli.scale import scale_command
 from headgate_cli.state import counts_command, values_command
 from headgate_cli.validate import validate_command
 from headgate_cli.version import version_command, version_option
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "redrive": redrive_command,
     "purge": purge_command,
     "replay": replay_command,
+    "scale": scale_command,
     "open": open_command,
     "worker": worker_command,
     "operator": operator_command,

@@ -120,9 +120,12 @@ def test_everything_is_settled_once_in_every_branch_and_joined(
                 "ageSeconds",
                 "settledPerSecond",
                 "replicas",
+                "reason",
+                "because",
                 "gate",
                 "deadLetters",
             }
+            assert branch["because"].startswith(f"{branch['replicas']} worker")
     assert max(each["branches"][1]["replicas"] for each in said[:-1]) == 3
     code, records, error = finish(start("records", "-p", "noop", "--redis-url", server_url))
     assert code == 0, error
