@@ -9,9 +9,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headgate_operator.api import ConditionStatus, ScaleEngine
+from headgate_operator.inputs import backpressure_of
 from headgate_operator.scene import Verdict, as_it_was, unmeasured
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate.event import Lane
     from headgate_operator.problem import Problem
     from headgate_operator.scene import Scene
 
@@ -157,21 +161,29 @@ def _output_missing(scene: Scene) -> Verdict:
 
 def _backpressure_active(scene: Scene) -> Verdict:
     pipeline = scene.findings.pipeline
-    if pipeline is None or pipeline.spec.backpressure is None:
+    specs = {} if pipeline is None else {b.name: backpressure_of(pipeline, b) for b in pipeline.spec.branches}
+    if not any(specs.values()):
         return Verdict(_FALSE, "NotConfigured", "spec.backpressure is not set")
     if scene.reading is None:
         return Verdict(_UNKNOWN, "NotMeasured", "the backlog has not been measured yet")
     if not scene.reading.level:
         return Verdict(_FALSE, "BelowLevels", "every lane flows")
-    gates = ", ".join(
-        f"{branch.name}: {' and '.join(sorted(lane.value.capitalize() for lane in branch.delayed))}"
+    told = [f"level {scene.reading.level}"]
+    gates = [
+        f"{branch.name}: {_lanes(branch.delayed)} ({spec.max_delay_seconds} s at most)"
         for branch in scene.branches
-        if branch.delayed
-    )
-    longest = pipeline.spec.backpressure.max_delay_seconds
-    return Verdict(
-        _TRUE, "LevelCrossed", f"level {scene.reading.level}; lanes that wait, {longest} s at most: {gates}"
-    )
+        if branch.delayed and (spec := specs.get(branch.name)) is not None
+    ]
+    if gates:
+        told.append(f"lanes that wait: {', '.join(gates)}")
+    refused = [f"{_lanes(each.rejected)} for {each.name}" for each in scene.branches if each.rejected]
+    if refused:
+        told.append(f"publishers are refused {', '.join(refused)}")
+    return Verdict(_TRUE, "LevelCrossed", "; ".join(told))
+
+
+def _lanes(lanes: Iterable[Lane]) -> str:
+    return " and ".join(sorted(lane.value.capitalize() for lane in lanes))
 
 
 def _branch_closed(scene: Scene) -> Verdict:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -176,6 +177,19 @@ def test_backpressure_names_level_and_lanes():
     assert during.branches[0].gate is GateState.DELAYED
     assert told(before, during) == ["BackpressureEngaged"]
     assert told(during, status(reading(), before=during)) == ["BackpressureReleased"]
+
+
+def test_backpressure_of_a_branch_alone_counts_and_says_what_publishers_are_refused():
+    own = {"backpressure": LEVELS | {"maxDelaySeconds": 70}}
+    seen = reading(level="Delay", undelivered=20)
+    rejecting = replace(seen.branches["pack"], rejected=frozenset({Lane.LOW, Lane.NORMAL}))
+    found = replace(seen, branches={"pack": rejecting})
+    during = status(found, Findings(3, pipeline(own)))
+    assert verdict(during, "BackpressureActive") == "True/LevelCrossed"
+    assert message(during, "BackpressureActive") == (
+        "level Delay; lanes that wait: pack: Low (70 s at most); publishers are refused Low and Normal for pack"
+    )
+    assert verdict(status(found, Findings(3, pipeline())), "BackpressureActive") == "False/NotConfigured"
 
 
 def test_a_closed_branch_says_why_and_how_to_open_it():
