@@ -154,6 +154,14 @@ class _Run:
         for problem in (findings.spec, findings.redis, findings.workers):
             if problem is not None:
                 raise problem
+        if findings.pipeline is not None:
+            # Nobody drains here: there are no workers of a branch that the manifest has no more.
+            self._pipeline = findings.pipeline.leaving(frozenset())
+        for name, left in findings.draining.items():
+            self._display.say(
+                f"branch {name} is not in the manifest any more and has {'some' if left is None else left} events left,"
+                " which no worker here takes: put it back, or let it go with onRemove: Delete"
+            )
 
     async def _look_for_output(self) -> None:
         """Says where the records stay when the pipeline that they are for is not on this server."""

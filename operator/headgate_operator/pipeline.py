@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from headgate.streams.keys import PipelineKeys
 from headgate_operator import contracts
 from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec
+from headgate_operator.logins import ROTATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,8 @@ class Pipeline:
     """One FanoutPipeline. `uid` is empty on this machine, where nothing has one.
 
     `draining` names branches that its spec has no more and that still take what had been published before; None when
-    the server could not be asked, so that any branch may be one.
+    the server could not be asked, so that any branch may be one. `growing` names ordered branches that wait on new
+    partitions until they are through with the old ones.
     """
 
     namespace: str
@@ -37,10 +39,22 @@ class Pipeline:
     generation: int
     spec: FanoutPipelineSpec
     draining: frozenset[str] | None = frozenset()
+    growing: frozenset[str] = frozenset()
+    rotation: str = ""
+    """The value of the annotation that asks for another password."""
 
     def leaving(self, draining: frozenset[str] | None) -> Pipeline:
         """The same with other branches on their way out."""
         return replace(self, draining=draining)
+
+    def waiting(self, growing: frozenset[str]) -> Pipeline:
+        """The same with other branches that wait on new partitions."""
+        return replace(self, growing=growing)
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether branches are on their way out, or wait on new partitions."""
+        return self.draining is None or bool(self.draining or self.growing)
 
     def drains(self, branch: str) -> bool:
         """Whether a branch may be on its way out, so that its workers have to stay."""
@@ -58,6 +72,11 @@ class Pipeline:
     def branch_names(self) -> tuple[str, ...]:
         """Names of its branches, in the manifest's order."""
         return tuple(branch.name for branch in self.spec.branches)
+
+    @property
+    def measured_names(self) -> tuple[str, ...]:
+        """Names of all branches that have events to settle: those of its spec, and those on their way out."""
+        return (*self.branch_names, *sorted(self.draining or ()))
 
     def branch(self, name: str) -> BranchSpec:
         """The branch of that name; raises KeyError when there is none."""
@@ -115,4 +134,5 @@ def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:
         uid=metadata.get("uid") or "",
         generation=metadata.get("generation") or 0,
         spec=spec,
+        rotation=(metadata.get("annotations") or {}).get(ROTATE, ""),
     )

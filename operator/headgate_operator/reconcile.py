@@ -6,11 +6,12 @@ is idempotent, so a pass that dies after any call is made good by the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from headgate.streams import ServerUnavailableError
 from headgate_operator import expressions, topology
 from headgate_operator.api import OnRemove
 from headgate_operator.pipeline import ManifestError, Pipeline, load_pipeline
@@ -62,13 +63,9 @@ async def reconcile(
     keep the workers from being applied, nor the other way round.
     """
     generation = manifest["metadata"].get("generation", 0)
-    try:
-        pipeline = load_pipeline(manifest)
-    except ManifestError as error:
-        return Findings(generation, None, spec=Problem("Invalid", str(error)))
-    if mistakes := expressions.mistakes(manifest):
-        told = "\n".join(f"{mistake}; {mistake.remedy}" for mistake in mistakes)
-        return Findings(generation, None, spec=Problem("Invalid", told))
+    pipeline = load(manifest)
+    if isinstance(pipeline, Problem):
+        return Findings(generation, None, spec=pipeline)
     redis: Problem | None = None
     workers: Problem | None = None
     writes = 0
@@ -77,28 +74,18 @@ async def reconcile(
     ensured: Ensured | None = None
     try:
         ensured = await topology.ensure(await connect(pipeline), pipeline)
-    except Problem as problem:
-        redis = problem
-    except Exception as error:  # noqa: BLE001  # a refusal is the server's own; the next pass tries again
-        log.warning("groups not made", pipeline=str(pipeline), error=str(error) or repr(error))
-        redis = Problem(
-            "ServerRefused", f"the streams' groups could not be made: {str(error) or repr(error)}"
-        )
+    except Exception as error:  # noqa: BLE001  # the next pass tries again
+        redis = redis_problem(pipeline, error)
     # The workers of a branch that drains stay. Which these are is known to the server alone.
     if ensured is not None:
         writes, healed, draining = ensured.changes, ensured.healed, ensured.draining
-        pipeline = replace(pipeline, draining=frozenset(draining))
+        pipeline = pipeline.leaving(frozenset(draining)).waiting(ensured.growing)
     elif pipeline.spec.on_remove is OnRemove.DRAIN:
-        pipeline = replace(pipeline, draining=None)
+        pipeline = pipeline.leaving(None)
     try:
         writes += await substrate.apply(pipeline)
-    except Problem as problem:
-        workers = problem
-    except Exception as error:  # noqa: BLE001  # a substrate's errors are its own; the next pass tries again
-        log.warning("workers not applied", pipeline=str(pipeline), error=str(error) or repr(error))
-        workers = Problem(
-            "ApplyFailed", f"the workers could not be applied, will try again: {str(error) or repr(error)}"
-        )
+    except Exception as error:  # noqa: BLE001  # the next pass tries again
+        workers = workers_problem(pipeline, error)
     return Findings(
         generation,
         pipeline,
@@ -107,4 +94,35 @@ async def reconcile(
         writes=writes,
         healed=healed,
         draining=draining,
+    )
+
+
+def load(manifest: Mapping[str, Any]) -> Pipeline | Problem:
+    """The pipeline of a manifest, or what is wrong with that."""
+    try:
+        pipeline = load_pipeline(manifest)
+    except ManifestError as error:
+        return Problem("Invalid", str(error))
+    if mistakes := expressions.mistakes(manifest):
+        return Problem("Invalid", "\n".join(f"{mistake}; {mistake.remedy}" for mistake in mistakes))
+    return pipeline
+
+
+def redis_problem(pipeline: Pipeline, error: Exception) -> Problem:
+    """What an error means that kept the groups from being looked at or made; a refusal is the server's own."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, ServerUnavailableError | TimeoutError):
+        return topology.unreachable(error)
+    log.warning("groups not made", pipeline=str(pipeline), error=str(error) or repr(error))
+    return Problem("ServerRefused", f"the streams' groups could not be made: {str(error) or repr(error)}")
+
+
+def workers_problem(pipeline: Pipeline, error: Exception) -> Problem:
+    """What an error means that kept the workers from being applied; a substrate's errors are its own."""
+    if isinstance(error, Problem):
+        return error
+    log.warning("workers not applied", pipeline=str(pipeline), error=str(error) or repr(error))
+    return Problem(
+        "ApplyFailed", f"the workers could not be applied, will try again: {str(error) or repr(error)}"
     )

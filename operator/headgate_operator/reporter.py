@@ -76,7 +76,12 @@ class Reporter:
         if unchanged and now - told.looked < LOOK_SECONDS and not (told.waiting and due):
             return
         before = told.status if told.status is not None else loaded(manifest.get("status"))
-        if reading is None and findings.clean and before.observed_generation == findings.generation:
+        if (
+            reading is None
+            and findings.clean
+            and before.observed_generation == findings.generation
+            and not findings.plan
+        ):
             return  # the pilot of a new leader has not looked yet: what the last one saw still stands
         after = compose(Scene(findings, reading, before, datetime.now(UTC), output))
         if after != before and (due or significant(before, after)):

@@ -19,7 +19,7 @@ def is_at_rest(reading: PipelineReading) -> bool:
     found = reading.measurement
     if found is None or reading.error or reading.level or found.open_joins or found.outbox:
         return False
-    if reading.published_per_second >= _SLOWEST or reading.pipeline.draining != frozenset():
+    if reading.published_per_second >= _SLOWEST or reading.pipeline.is_changing:
         return False
     return all(_rests(reading, branch) for branch in reading.branches.values())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from headgate.streams import Server
 from headgate_operator.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from headgate_operator.pipeline import Pipeline
 
@@ -35,6 +36,21 @@ class Servers:
             await self.release(*key)
             self._urls[key], self._servers[url] = url, server
         return self._servers[url]
+
+    @asynccontextmanager
+    async def visit(self, url: str) -> AsyncIterator[Server]:
+        """The server at that URL for a look, whoever it carries; raises Problem when it is no URL of a server."""
+        if url in self._servers:
+            yield self._servers[url]
+            return
+        try:
+            server = self._connect(url)
+        except ValueError as error:
+            raise Problem("InvalidURL", f"{error}; correct the URL in the pipeline's Secret") from error
+        try:
+            yield server
+        finally:
+            await server.aclose()
 
     def of(self, pipeline: Pipeline) -> Server:
         """The server that carries the pipeline; raises KeyError when none was assigned."""

@@ -100,6 +100,6 @@ def significant(before: FanoutPipelineStatus, after: FanoutPipelineStatus) -> bo
 
     def essence(status: FanoutPipelineStatus) -> tuple[object, ...]:
         verdicts = {(known.type, known.status, known.reason) for known in status.conditions}
-        return verdicts, status.level, status.observed_generation
+        return verdicts, status.level, status.observed_generation, status.plan
 
     return essence(before) != essence(after)

@@ -14,16 +14,18 @@ from headgate.streams.errors import (
     ServerUnavailableError,
     StreamsError,
 )
+from headgate.streams.finding import find_pipeline
 from headgate.streams.gate import Gate, Rejection, set_gate, set_rejection
 from headgate.streams.groups import Ensured, ensure_groups, remove_pipeline, retire
+from headgate.streams.growing import release_grown
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
+from headgate.streams.provisioned import Provisioned, read_provisioned
 from headgate.streams.publisher import (
     NotReplicatedError,
     Publisher,
     Receipt,
     RefusedEventError,
-    find_pipeline,
 )
 from headgate.streams.redrive import purge, redrive
 from headgate.streams.replay import ReplayPlan, plan_replay, replay
@@ -52,6 +54,7 @@ __all__ = [
     "PartitionKeys",
     "PipelineKeys",
     "PipelineMeasurement",
+    "Provisioned",
     "Publisher",
     "Receipt",
     "RefusedEventError",
@@ -75,9 +78,11 @@ __all__ = [
     "read_closed",
     "read_counts",
     "read_dead_letters",
+    "read_provisioned",
     "read_value",
     "read_values",
     "redrive",
+    "release_grown",
     "remove_pipeline",
     "reopen_if_moved",
     "replay",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,8 @@ class Ensured(msgspec.Struct, frozen=True):
     `changes` counts groups created and destroyed, and branches that were paused, resumed, or began or ended to drain.
     `made` names the branches that got groups, `healed` those of them that had been there before: their groups were
     lost. `draining` says of each branch that drains how many events it has left (None: unknown), `drained` names those
-    that had none left and are gone.
+    that had none left and are gone. `growing` names those that wait on new partitions until they are through with what
+    the old ones had (`release_grown`).
     """
 
     changes: int = 0
@@ -34,6 +36,7 @@ class Ensured(msgspec.Struct, frozen=True):
     healed: tuple[str, ...] = ()
     draining: dict[str, int | None] = {}
     drained: tuple[str, ...] = ()
+    growing: frozenset[str] = frozenset()
 
 
 class _Tally:
@@ -44,9 +47,10 @@ class _Tally:
         self.made: dict[str, None] = {}
         self.healed: dict[str, None] = {}
         self.draining: dict[str, int | None] = {}
+        self.growing: set[str] = set()
 
     def add(self, reply: Sequence[Any]) -> None:
-        changes, made, healed, _, draining = reply
+        changes, made, healed, _, draining, growing = reply
         self.changes += changes
         self.made |= {branch.decode(): None for branch in made}
         self.healed |= {branch.decode(): None for branch in healed}
@@ -54,6 +58,7 @@ class _Tally:
             branch = name.decode()
             known = self.draining.get(branch, 0)
             self.draining[branch] = None if known is None or left < 0 else known + left
+        self.growing |= {branch.decode() for branch in growing}
 
 
 async def ensure_groups(
@@ -71,24 +76,52 @@ async def ensure_groups(
     what has drained goes. Raises ValueError when a branch's start is no time, ServerUnavailableError.
     """
     starts = [BranchStart(branch) if isinstance(branch, str) else branch for branch in branches]
-    parts = [part for start in starts for part in (start.name, start.position, int(start.paused))]
-    wishes = (int(removal.drain), int(removal.paused), len(starts), *parts)
-    args: tuple[str | int, ...] = (keys.partitions, *settings.to_fields(), *wishes)
-    tally = await _ensure(server, keys.all, (*args, 0))
+    parts = [
+        part
+        for start in starts
+        for part in (start.name, start.position, int(start.paused), int(start.ordered))
+    ]
+    spec = (keys.partitions, *settings.to_fields(), int(removal.drain), int(removal.paused))
+    rest: tuple[str | int, ...] = (len(starts), *parts)
+    tally = _Tally()
+    for partitions, before in (stages := await _stages(server, keys)):
+        await _ensure(server, partitions, tally, (*spec, before, *rest, 0))
+    if len(stages) > 1:
+        await asyncio.gather(*(server.execute(each.opening, "DEL", each.opening) for each in keys.all))
     # Gone only where it has nothing left on any partition: its workers need the groups of all.
     drained = tuple(branch for branch, left in tally.draining.items() if left == 0)
-    changes = tally.changes
     if drained:
-        last = await _ensure(server, keys.all, (*args, len(drained), *drained))
-        changes += last.changes
-        tally.draining = last.draining
+        tally.draining = {}
+        await _ensure(server, keys.all, tally, (*spec, "", *rest, len(drained), *drained))
     gone = tuple(branch for branch in drained if branch not in tally.draining)
-    return Ensured(changes, tuple(tally.made), tuple(tally.healed), tally.draining, gone)
+    return Ensured(
+        tally.changes, tuple(tally.made), tuple(tally.healed), tally.draining, gone, frozenset(tally.growing)
+    )
 
 
-async def _ensure(server: Server, partitions: Sequence[PartitionKeys], args: tuple[str | int, ...]) -> _Tally:
+async def _stages(server: Server, keys: PipelineKeys) -> list[tuple[Sequence[PartitionKeys], str | int]]:
+    """The partitions in the order in which they are dealt with, and how many there were before those that are new.
+
+    The new ones come first, closed to publishers, so that ordered branches wait there; then the old ones, of which the
+    first tells publishers what there is. A publisher gets into a new one when no old one takes its events any more.
+    """
+    if keys.partitions == 1:
+        return [(keys.all, "")]
+    known = await asyncio.gather(
+        *(server.execute(each.settings, "HMGET", each.settings, "partitions") for each in keys.all)
+    )
+    new = [partition for partition, (count,) in zip(keys.all, known, strict=True) if count is None]
+    old = [partition for partition in keys.all if partition not in new]
+    if not old or (not new and all(int(count) >= keys.partitions for (count,) in known)):
+        return [(keys.all, "")]
+    stages: list[tuple[Sequence[PartitionKeys], str | int]] = [(new, len(old)), (old[:1], ""), (old[1:], "")]
+    return [stage for stage in stages if stage[0]]
+
+
+async def _ensure(
+    server: Server, partitions: Sequence[PartitionKeys], tally: _Tally, args: tuple[str | int, ...]
+) -> None:
     """ensure.lua on these partitions, again where it asks for entries to be counted."""
-    tally = _Tally()
     left: dict[PartitionKeys, list[str | int]] = {partition: [] for partition in partitions}
     while left:
         calls = [
@@ -101,12 +134,11 @@ async def _ensure(server: Server, partitions: Sequence[PartitionKeys], args: tup
                 raise reply
             if reply[3]:
                 # The next call tells the whole again, but for what this one has changed.
-                tally.add((*reply[:4], ()))
+                tally.add((*reply[:4], (), ()))
                 uncounted[partition] = reply[3]
             else:
                 tally.add(reply)
         left = {partition: await _count(server, partition, places) for partition, places in uncounted.items()}
-    return tally
 
 
 async def _count(server: Server, partition: PartitionKeys, places: Sequence[Any]) -> list[str | int]:

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from headgate.event import Lane
 
 
+def jump(key: int, buckets: int) -> int:
+    """The bucket of a 64-bit key: jump consistent hash (Lamping and Veach, 2014, arXiv:1406.2294)."""
+    found, following = 0, 0
+    while following < buckets:
+        found = following
+        key = (key * 2862933555777941757 + 1) & 0xFFFFFFFFFFFFFFFF
+        following = int((found + 1) * ((1 << 31) / ((key >> 33) + 1)))
+    return found
+
+
 @dataclass(frozen=True)
 class PartitionKeys:
     """The keys of one partition; `tag` is the prefix they share."""
@@ -101,6 +111,11 @@ class PartitionKeys:
         return f"{self.tag}:settings"
 
     @property
+    def opening(self) -> str:
+        """String that is there while a partition that was added takes nothing yet; expires by itself."""
+        return f"{self.tag}:opening"
+
+    @property
     def stats(self) -> str:
         """Hash of cumulative counters."""
         return f"{self.tag}:stats"
@@ -168,8 +183,15 @@ class PipelineKeys:
         return PartitionKeys(f"hg:{{{self.namespace}/{self.pipeline}:{number}}}", number)
 
     def partition_of(self, key: str) -> int:
-        """The partition an ordering key (or id) belongs to: CRC-32, stable over versions and languages."""
-        return zlib.crc32(key.encode()) % self.partitions
+        """The partition an ordering key (or id) belongs to: jump hash over CRC-32, stable over versions and languages.
+
+        When partitions are added, a key stays where it is or goes to one of the new.
+        """
+        return jump(zlib.crc32(key.encode()), self.partitions)
+
+    def with_partitions(self, partitions: int) -> PipelineKeys:
+        """The same pipeline with another number of partitions."""
+        return PipelineKeys(self.namespace, self.pipeline, partitions)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.pipeline}"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -14,27 +14,33 @@ from headgate.event import InvalidEventError, Lane, NewEvent, to_fields
 from headgate.streams.backpressure import BackpressureError, OnBackpressure, pause_seconds
 from headgate.streams.durability import Replicated, ReplicatedCalls
 from headgate.streams.errors import (
-    NotProvisionedError,
     ServerRefusedError,
     ServerUnavailableError,
     StreamsError,
 )
+from headgate.streams.finding import find
 from headgate.streams.gate import Rejection
-from headgate.streams.keys import PipelineKeys
+from headgate.streams.homes import Homes, MovedError
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
-from headgate.streams.settings import FIELDS, SourceSettings
 from headgate.tracing import current_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from headgate.schema import Schema
+    from headgate.streams.keys import PipelineKeys
 
-    _Part = tuple[int, str, list[Any]]  # an event's place, its id, and what publish.lua is told of it
+    _Part = tuple[
+        int, str, str, list[Any]
+    ]  # an event's place, id, key or id, and what publish.lua is told of it
 
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
+_MOVED = -1  # publish.lua's word for a batch that belongs elsewhere, or not yet here
+_MOVING_SECONDS = (
+    10.0  # to the end of a change of partitions, which takes milliseconds while the operator lives
+)
 _REFUSED = 2  # publish.lua's word for an event of a rejected lane
 _BATCH = 100  # events a script call: long enough to be cheap, short enough to leave the server to others
 
@@ -46,6 +52,18 @@ class Receipt(msgspec.Struct, frozen=True):
     partition: int
     entry: str
     duplicate: bool
+
+
+class _Written(NamedTuple):
+    """What was not written, what refuses it, and how many replicas have the rest (None: there is none).
+
+    `moved`: partitions were added, or are being added.
+    """
+
+    left: list[_Part]
+    rejection: Rejection | None = None
+    replicas: int | None = None
+    moved: bool = False
 
 
 class RefusedEventError(InvalidEventError):
@@ -75,20 +93,6 @@ class NotReplicatedError(StreamsError):
         self.acknowledged = acknowledged
 
 
-async def find_pipeline(server: Server, namespace: str, pipeline: str) -> tuple[PipelineKeys, SourceSettings]:
-    """The keys of a pipeline on this server, and what its manifest says of its source.
-
-    Raises NotProvisionedError when there is none of that name, ServerUnavailableError.
-    """
-    name = PipelineKeys(namespace, pipeline).partition(0).settings
-    partitions, *fields = await server.execute(name, "HMGET", name, "partitions", *FIELDS)
-    if partitions is None:
-        raise NotProvisionedError(
-            f"no pipeline {namespace}/{pipeline} on this server: apply or run its manifest first"
-        )
-    return PipelineKeys(namespace, pipeline, int(partitions)), SourceSettings.from_fields(fields)
-
-
 class Publisher:
     """Publishes into one pipeline.
 
@@ -113,6 +117,7 @@ class Publisher:
         retry_seconds: float = 10,
         schema: Schema | None = None,
         on_backpressure: OnBackpressure | str = OnBackpressure.RAISE,
+        grown: str = "",
     ) -> None:
         self._server = server
         self._keys = keys
@@ -123,6 +128,7 @@ class Publisher:
         self._replicated = None if durability is None else ReplicatedCalls(server, durability)
         self._retry_seconds = retry_seconds if self._window_ms else 0.0
         self._on_backpressure = OnBackpressure(on_backpressure)
+        self._homes = Homes(server, grown, dedupe_window_seconds)
 
     @classmethod
     async def open(
@@ -138,7 +144,8 @@ class Publisher:
 
         Raises NotProvisionedError when the pipeline is not on this server, ServerUnavailableError, SchemaError.
         """
-        keys, settings = await find_pipeline(server, namespace, pipeline)
+        found = await find(server, namespace, pipeline)
+        settings = found.settings
         durability = Replicated(settings.replicas, settings.wait_seconds) if settings.replicas else None
         schema: Schema | None = None
         if settings.schema is not None:
@@ -148,12 +155,13 @@ class Publisher:
         window = settings.dedupe_window_seconds
         return cls(
             server,
-            keys,
+            found.keys,
             window,
             durability=durability,
             schema=schema,
             retry_seconds=retry_seconds,
             on_backpressure=on_backpressure,
+            grown=found.grown,
         )
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
@@ -169,22 +177,26 @@ class Publisher:
         """
         now_ms = int(self._clock() * 1000)
         traceparent = current_traceparent()
-        waiting: dict[int, list[_Part]] = {}
+        waiting: list[_Part] = []
         for place, event in enumerate(events):
             event_id = event.id or uuid.uuid4().hex
             fields = to_fields(event, event_id, now_ms, traceparent)
             if self._schema is not None:
                 _check(self._schema, place, event, fields[1])
-            number = self._keys.partition_of(event.key if event.key is not None else event_id)
+            route = event.key if event.key is not None else event_id
             part = [_LANE_NUMBER[event.lane], event_id, len(fields), *fields]
-            waiting.setdefault(number, []).append((place, event_id, part))
+            waiting.append((place, event_id, route, part))
 
         receipts: list[Receipt | None] = [None] * len(events)
         least: int | None = None
+        until = time.monotonic() + _MOVING_SECONDS
         while waiting:
-            waiting, rejection, replicas = await self._write(waiting, receipts)
+            waiting, rejection, replicas, moved = await self._write(waiting, receipts)
             if replicas is not None:
                 least = replicas if least is None else min(least, replicas)
+            if moved:
+                await self._follow(until)
+                continue
             if rejection is None or self._on_backpressure is OnBackpressure.RAISE:
                 break
             await asyncio.sleep(pause_seconds(rejection))
@@ -195,40 +207,73 @@ class Publisher:
             raise BackpressureError(rejection, receipts)
         return given
 
-    async def _write(
-        self, waiting: dict[int, list[_Part]], receipts: list[Receipt | None]
-    ) -> tuple[dict[int, list[_Part]], Rejection | None, int | None]:
-        """Writes events, by partition, and their receipts to their places.
-
-        Gives those that were refused, what refuses them, and how many replicas have the others (None: there are none).
-        """
+    async def _write(self, waiting: list[_Part], receipts: list[Receipt | None]) -> _Written:
+        """Writes events, and their receipts to their places."""
+        pipeline = self._keys
+        try:
+            by_partition = await self._route(pipeline, waiting, receipts)
+        except MovedError:
+            return _Written(waiting, moved=True)
         calls: list[Call] = []
         batches: list[tuple[int, list[_Part]]] = []
-        for number, parts in waiting.items():
-            keys = self._keys.partition(number)
+        for number, parts in by_partition.items():
             for start in range(0, len(parts), _BATCH):
                 batch = parts[start : start + _BATCH]
-                args = [value for _, _, part in batch for value in part]
-                told = (self._window_ms, 0 if self._replicated is None else 1, *args)
-                names = (*keys.lanes, keys.dedupe(""), keys.rejection)
-                calls.append(Call(PUBLISH, names, told, repeatable=self._window_ms > 0))
+                calls.append(self._call(pipeline, number, [value for part in batch for value in part[3]]))
                 batches.append((number, batch))
 
-        refused: dict[int, list[_Part]] = {}
+        left: list[_Part] = []
         rejection: Rejection | None = None
         replicas: int | None = None
+        moved = False
         for (number, batch), (reply, had) in zip(batches, await self._run_all(calls), strict=True):
             if isinstance(reply, Exception):
                 raise reply
+            if reply[0] == _MOVED:
+                moved = True
+                left += batch
+                continue
             for at, part in enumerate(batch):
                 said, outcome = reply[2 * at].decode(), reply[2 * at + 1]
                 if outcome == _REFUSED:
                     rejection = Rejection.decode(said)
-                    refused.setdefault(number, []).append(part)
+                    left.append(part)
                 else:
                     replicas = had if replicas is None else min(replicas, had)
                     receipts[part[0]] = Receipt(part[1], number, said, duplicate=bool(outcome))
-        return refused, rejection, replicas
+        return _Written(sorted(left, key=lambda part: part[0]), rejection, replicas, moved)
+
+    async def _route(
+        self, pipeline: PipelineKeys, waiting: list[_Part], receipts: list[Receipt | None]
+    ) -> dict[int, list[_Part]]:
+        """Events by the partition they belong to, but for those that were published before there were so many."""
+        seen = await self._homes.seen(pipeline, [(event_id, route) for _, event_id, route, _ in waiting])
+        by_partition: dict[int, list[_Part]] = {}
+        for part in waiting:
+            if before := seen.get(part[1]):
+                receipts[part[0]] = Receipt(part[1], before.partition, before.entry, duplicate=True)
+            else:
+                by_partition.setdefault(pipeline.partition_of(part[2]), []).append(part)
+        return by_partition
+
+    def _call(self, pipeline: PipelineKeys, number: int, args: list[Any]) -> Call:
+        keys = pipeline.partition(number)
+        names = (*keys.lanes, keys.dedupe(""), keys.rejection, keys.settings, keys.opening)
+        told = (self._window_ms, 0 if self._replicated is None else 1, pipeline.partitions, *args)
+        return Call(PUBLISH, names, told, repeatable=self._window_ms > 0)
+
+    async def _follow(self, until: float) -> None:
+        """Learns of the partitions that there are now; what was refused for their sake was not written."""
+        found = await find(self._server, self._keys.namespace, self._keys.pipeline)
+        if found.keys == self._keys:
+            if time.monotonic() > until:
+                raise ServerUnavailableError(
+                    f"partitions of pipeline {self._keys} are being added, for {_MOVING_SECONDS:g} s now: see whether"
+                    " the operator runs, and publish the same ids again"
+                )
+            await asyncio.sleep(_RETRY_SECONDS[0])
+        self._keys = found.keys
+        self._homes = Homes(self._server, found.grown, self._window_ms / 1000)
 
     async def _run_all(self, calls: Sequence[Call]) -> list[tuple[Any, int]]:
         """Every call's reply, and how many replicas have it; asks again where a server may come back."""

@@ -55,6 +55,8 @@ OWN = Script("own.lua")
 CLAIM = Script("claim.lua")
 RATE = Script("rate.lua")
 UNPARK = Script("unpark.lua")
+THROUGH = Script("through.lua")
+SEEN = Script("seen.lua")
 ALL = (
     PUBLISH,
     ENSURE,
@@ -76,4 +78,6 @@ ALL = (
     CLAIM,
     RATE,
     UNPARK,
+    THROUGH,
+    SEEN,
 )

@@ -11,30 +11,33 @@
 -- KEYS  1-3 the lanes   4 tag prefix, ending in ':'   5 settings
 -- ARGV  1 number of partitions   2-5 dedupe window in ms, schema, durability, retention (empty: none)
 --       6 1 when branches no longer named drain   7 1 when those that drain are paused
---       8 number of branches, then each one's name, `now` or the ms it starts at, and 1 when it is paused
+--       8 number of partitions there were before this one ('': it is none of those that were added just now)
+--       9 number of branches, then each one's name, `now` or the ms it starts at, 1 when it is paused, 1 when ordered
 --       number of branches that have drained everywhere, then their names
 --       then what was counted: lane 1-3, place, entries read up to there
 -- Gives the number of changes made, the branches that got groups, those of them that had been there, what is to be
--- counted: lane, place, last id, entries added up to there; and each branch that drains with the events it has left (-1:
--- unknown)
+-- counted: lane, place, last id, entries added up to there; each branch that drains with the events it has left (-1:
+-- unknown); and the branches that wait here for older partitions
 --@include ids.lua
 --@include groups.lua
 --@include drain_place.lua
 --@include drain.lua
+--@include grow.lua
 local COUNTED = 1000
 local changes, made, healed, uncounted = 0, {}, {}, {}
-local wanted, starts, paused, drained, counted = {}, {}, {}, {}, {}
+local wanted, starts, paused, ordered, drained, counted = {}, {}, {}, {}, {}, {}
 local drains, drains_paused = ARGV[6] == '1', ARGV[7]
-local at = 9 + 3 * tonumber(ARGV[8])
-for i = 9, at - 1, 3 do
+local at = 10 + 4 * tonumber(ARGV[9])
+for i = 10, at - 1, 4 do
   wanted[#wanted + 1] = ARGV[i]
   starts[ARGV[i]] = ARGV[i + 1]
   paused[ARGV[i]] = ARGV[i + 2]
+  ordered[ARGV[i]] = ARGV[i + 3] == '1'
 end
 for i = at + 1, at + tonumber(ARGV[at]) do drained[ARGV[i]] = true end
 for i = at + 1 + tonumber(ARGV[at]), #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[i + 1]] = tonumber(ARGV[i + 2]) end
 
-redis.call('HSET', KEYS[5], 'partitions', ARGV[1])
+if grow(KEYS, KEYS[4], KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[2])) then changes = changes + 1 end
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
 end
@@ -141,6 +144,9 @@ for _, branch in ipairs(wanted) do
     note_made(branch, was_there)
   end
   set_paused(branch, paused[branch])
+  if ARGV[8] ~= '' and ordered[branch] and made[branch] then
+    redis.call('HSET', KEYS[4] .. 'held:' .. branch, 'growing', ARGV[8])
+  end
 end
 
 -- A branch that is no more leaves only its dead letters.
@@ -173,4 +179,10 @@ for branch, left in pairs(leaving) do
 end
 -- Nothing is trimmed where one of them has lost its group (sweep.lua).
 redis.call('HSET', KEYS[5], 'branches', groups)
-return {changes, names(made), names(healed), uncounted, draining}
+local growing = {}
+for _, branches in ipairs({starts, leaving}) do
+  for branch in pairs(branches) do
+    if redis.call('HEXISTS', KEYS[4] .. 'held:' .. branch, 'growing') == 1 then growing[#growing + 1] = branch end
+  end
+end
+return {changes, names(made), names(healed), uncounted, draining, growing}
