@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headgate_operator.api import BranchSpec
     from headgate_operator.autoscale import Decision
     from headgate_operator.flight import Flight
-    from headgate_operator.substrates import Substrate
+    from headgate_operator.substrates import Substrate, Workers
 
 log = structlog.get_logger()
 
@@ -33,8 +33,8 @@ def _wall() -> datetime:
 class Scaling:
     """Decides how many workers branches have, and asks `substrate` for them: at most `total` in a namespace, 0 for any.
 
-    Workers that somebody else scales get none of it: KEDA and an autoscaler read the decision, and nobody's workers
-    are left as they are. `wall` tells the hour of the day.
+    Workers that somebody else scales get none of it: KEDA and an autoscaler read the decision, and so may whoever
+    scales what is left to nobody. `wall` tells the hour of the day.
     """
 
     def __init__(self, substrate: Substrate, *, total: int = 0, wall: Callable[[], datetime] = _wall) -> None:
@@ -54,14 +54,12 @@ class Scaling:
         limits = inputs.limits(pipeline, branch)
         decision = autoscale.decide(memory.scaler, moment, limits)
         memory.scaler = decision.state
-        if workers.foreign:
+        if workers.foreign and branch.scale.engine is ScaleEngine.NONE:
             self.note(flight, branch, now)
-            if branch.scale.engine is not ScaleEngine.NONE:
-                return decision
-            why = f"{workers.desired} workers: left alone, as scale.engine is None"
-            return replace(decision, replicas=workers.desired, reason="Engine", sentence=why)
+            why = f"left alone, as scale.engine is None; the pilot would have {decision.sentence}"
+            return replace(decision, sentence=why)
         decision = self._within_total(flight, branch, decision, max(limits.min, moment.scheduled_min), now)
-        if decision.replicas == workers.desired:
+        if workers.foreign or decision.replicas == workers.desired:
             return decision
         with flight.noting(f"branch {branch.name}: cannot scale to {decision.replicas}"):
             holding = found.holding if found is not None else {}
@@ -97,6 +95,12 @@ class Scaling:
             f" {self._totals.total} in all, and this is the branch's share ({decision.reason}: {decision.sentence})"
         )
         return replace(decision, replicas=granted, reason="Total", sentence=why)
+
+
+def asked(workers: Workers, branch: BranchSpec, decision: Decision | None) -> int:
+    """The workers that are asked for: those that there are where nobody has decided, or nobody here is to follow."""
+    left_alone = workers.foreign and branch.scale.engine is ScaleEngine.NONE
+    return workers.desired if decision is None or left_alone else decision.replicas
 
 
 def _claimant(flight: Flight, branch: BranchSpec) -> Claimant:

@@ -17,8 +17,11 @@ from headgate_operator.engines import messages
 from headgate_operator.engines.figures import Figures
 from headgate_operator.engines.manifests import EXTERNAL_METRIC
 from headgate_operator.engines.scaler import scaler
+from headgate_operator.flight import Flight
 from headgate_operator.problem import Problem
 from headgate_operator.readings import BranchReading, PipelineReading
+from headgate_operator.rest import is_at_rest
+from headgate_operator.scaling import Scaling, asked
 from headgate_operator.substrates import Workers
 from unit.pipelines import pipeline
 
@@ -227,7 +230,8 @@ async def test_work_is_pushed_at_the_reading_that_shows_it(world, keda):
     assert (await stream.read()).result is False
     world.show(32)
     assert (await stream.read()).result is True
-    world.show(8)  # still active: nothing to tell
+    world.show(8)
+    await asyncio.sleep(0.1)  # still active: there would be time to tell it, and there is nothing to tell
     world.show(0, backlog=0)
     assert (await stream.read()).result is False
 
@@ -276,16 +280,77 @@ async def test_a_port_that_is_taken_is_named(world):
                 pass
 
 
+class Elsewhere:
+    """A substrate whose workers somebody else scales."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def scale(self, _pipeline, branch, replicas, _holding):
+        self.asked.append((branch, replicas))
+
+
+async def decided(engine, *, foreign, running=3, total=0):
+    """What is decided about 80 events that wait, and what was asked of the substrate for it."""
+    flight = Flight(pipeline(scaled(engine)))
+    (branch,) = flight.pipeline.spec.branches
+    workers = Workers(running, running, running, foreign=foreign)
+    flight.branches["pack"].workers = workers
+    place = Elsewhere()
+    decision = await Scaling(place, total=total).scale(
+        flight, branch, BranchMeasurement(undelivered=80), 80, 1.0
+    )
+    return decision, place.asked, asked(workers, branch, decision)
+
+
+@pytest.mark.parametrize("engine", ["Keda", "Hpa"])
+async def test_the_pilot_asks_nobody_for_the_workers_that_an_engine_is_to_get(engine):
+    decision, asked_for, shown = await decided(engine, foreign=True)
+    assert asked_for == []
+    assert decision.replicas == shown == 10  # 80 events, 8 at once
+
+
+async def test_what_an_engine_is_given_keeps_to_the_namespaces_total():
+    decision, _, shown = await decided("Keda", foreign=True, total=4)
+    assert decision.replicas == shown == 4
+    assert decision.reason == "Total"
+
+
+async def test_workers_of_nobody_are_left_alone_and_the_decision_can_be_read():
+    decision, asked_for, shown = await decided("None", foreign=True)
+    assert asked_for == []
+    assert shown == 3
+    assert decision.replicas == 10
+    assert decision.sentence.startswith("left alone")
+
+
+@pytest.mark.parametrize("engine", list(ScaleEngine))
+async def test_where_there_are_no_engines_as_in_a_local_run_the_pilot_scales_all(engine):
+    assert (await decided(engine, foreign=False))[1:] == ([("pack", 10)], 10)
+
+
+@pytest.mark.parametrize(
+    ("reason", "rests"), [("Window", False), ("Idle", True)], ids=["fewer would do", "settled"]
+)
+def test_a_branch_of_keda_does_not_rest_before_its_window_is_over(reason, rests):
+    world = World()
+    world.show(0, backlog=0)
+    branch = world.reading.branches["pack"]
+    branch = replace(branch, workers=Workers(4, 4, 4, foreign=True))
+    branch = replace(branch, decision=replace(branch.decision, reason=reason))
+    assert is_at_rest(replace(world.reading, branches={"pack": branch})) is rests
+
+
 def test_a_decision_that_is_followed_late_stays_the_same():
     """An autoscaler takes its time: meanwhile the pilot is asked again and again, with the old number of workers."""
     limits = autoscale.ScaleLimits(max=32, scale_down_after_seconds=10, concurrency=1)
     state = autoscale.ScalerState()
-    now, settled, wanted = 0.0, 0, []
+    wanted = []
     moment = autoscale.ScalerInputs(
         now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=8, ready=8
     )
     for second in range(60):
-        decision = autoscale.decide(state, replace(moment, now=now + second, settled=settled), limits)
+        decision = autoscale.decide(state, replace(moment, now=float(second)), limits)
         state = decision.state
         wanted.append(decision.replicas)
     assert wanted[0] == 8
