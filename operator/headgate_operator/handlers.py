@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from headgate_operator.api import GROUP, PLURAL, VERSION
-from headgate_operator.manifests import PIPELINE_LABEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headgate_operator.cluster import Cluster
     from headgate_operator.keeper import Keeper
 
@@ -24,6 +25,15 @@ FINALIZER = f"{GROUP}/cleanup"
 
 class _NothingStored(kopf.DiffBaseStorage):
     """kopf would annotate each object with its last spec, to tell what changed; nobody here asks."""
+
+    def build(
+        self,
+        *,
+        body: kopf.Body,  # noqa: ARG002
+        extra_fields: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> kopf.BodyEssence:
+        # Of a copy of the whole object at each event only the difference to the stored one would be used.
+        return kopf.BodyEssence()
 
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
         return None
@@ -65,10 +75,6 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
         keeper.saw_pipeline(type, body)
-
-    @kopf.on.event("apps", "v1", "deployments", labels={PIPELINE_LABEL: kopf.PRESENT}, registry=handlers)
-    async def deployment_event(type: str | None, event: kopf.RawEvent, **_: Any) -> None:  # noqa: A002
-        keeper.saw_deployment(type, event["object"])
 
     # The keeper may be cancelled anywhere; kopf waits this long for it before it lets the object go, and would warn of
     # a daemon that does not end by itself.

@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,21 @@ import structlog
 from headgate_operator import topology
 from headgate_operator.cluster import ClusterError, on_answer
 from headgate_operator.events import Notice, Severity, Subject, healing
+from headgate_operator.leader import LeadershipLostError
+from headgate_operator.logins import ROTATE
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.pipeline import ManifestError, load_pipeline
+from headgate_operator.plan import is_dry_run, plan
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
 from headgate_operator.reporter import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from headgate.streams import Server
     from headgate_operator.cluster import Cluster
+    from headgate_operator.manifests import Manifest
     from headgate_operator.pilot import Pilot
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
@@ -42,7 +47,7 @@ log = structlog.get_logger()
 RESYNC_SECONDS = 300.0
 """An unchanged pipeline is looked over this often."""
 DRAIN_SECONDS = 2.0
-"""One with branches that drain, this often, as they go when they have nothing left."""
+"""One with branches that drain, this often, as they go when they have nothing left; or whose password changes."""
 LONGEST_BACKOFF_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 """What turns with time alone is looked at this often."""
@@ -61,9 +66,12 @@ class _Room:
     """Set when there is a reason to look: a change, or a new reading of the pilot."""
     waiting_since: float | None = None
     """When the pass under way last got an answer from the API server, or began; None between passes."""
+    doubted: dict[str, Manifest] = field(default_factory=dict)
+    """Deployments, by name, that were not as they had been left when a watch told of them during the pass."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     findings: Findings | None = None
-    generation: int = -1
+    seen: tuple[int, bool, str] | None = None
+    """The generation that a watch event had last, whether it was for a dry run, and what asks for a password."""
     removed_uid: str = ""
 
     def change(self) -> None:
@@ -134,10 +142,13 @@ class Keeper:
                     room.changed = False
                     findings = await self._pass(room, manifest)
                     failures = 0 if findings.clean else failures + 1
-                    due = time.monotonic() + (DRAIN_SECONDS if findings.draining else _pause(failures))
+                    soon = findings.draining or self._substrate.rotating(*_key(manifest))
+                    due = time.monotonic() + (DRAIN_SECONDS if soon else _pause(failures))
                     healed = findings.healed
                 await self._tell_of_healing(manifest, healed)
                 await self._report(room, manifest)
+            except LeadershipLostError:
+                return  # the process ends
             except Exception:
                 failures += 1
                 due = time.monotonic() + _pause(failures)
@@ -160,6 +171,7 @@ class Keeper:
                 await self._remove_workers(pipeline)
                 count = await topology.remove(await self._server(pipeline), pipeline)
                 log.info("pipeline removed", pipeline=str(pipeline), keys=count)
+                await self._dismiss(pipeline)
             except (Problem, ManifestError) as problem:
                 note = f"the pipeline's keys are left on its Redis server: {problem}"
                 await self._recorder.record(
@@ -174,26 +186,46 @@ class Keeper:
             await self._servers.release(*key)
             self._substrate.forget(*key)
 
+    async def _dismiss(self, pipeline: Pipeline) -> None:
+        """Removes the pipeline's user, if it has one; an event tells of one that is left."""
+        try:
+            await self._substrate.dismiss(pipeline)
+        except Problem as problem:
+            subject = Subject(pipeline.namespace, pipeline.name, pipeline.uid)
+            await self._recorder.record(
+                subject, Notice(Severity.WARNING, problem.reason, str(problem), "Delete")
+            )
+
     def saw_pipeline(self, event: str | None, manifest: Mapping[str, Any]) -> None:
-        """Takes in a watch event: a new generation is due a pass; a pipeline that is gone is forgotten."""
+        """Takes in a watch event: a new generation is due a pass, and so is the beginning or end of a dry run.
+
+        So is another password that is asked for. A pipeline that is gone is forgotten.
+        """
         key, metadata = _key(manifest), manifest["metadata"]
         if event == "DELETED":
             self._rooms.pop(key, None)
             self._reporter.forget(*key)
             return
         room = self._rooms[key]
-        if metadata.get("generation", 0) != room.generation:
-            room.generation = metadata.get("generation", 0)
+        rotation = (metadata.get("annotations") or {}).get(ROTATE, "")
+        seen = (metadata.get("generation", 0), is_dry_run(manifest), rotation)
+        if seen != room.seen:
+            room.seen = seen
             room.change()
 
-    def saw_deployment(self, event: str | None, deployment: Mapping[str, Any]) -> None:
+    def saw_deployment(self, event: str | None, deployment: Manifest) -> None:
         """Takes in a watch event of a child: one that is not as it was left is due a pass."""
         metadata = deployment["metadata"]
         key = (metadata["namespace"], metadata["labels"][PIPELINE_LABEL])
-        is_other = self._substrate.saw(event, dict(deployment))
+        is_other = self._substrate.saw(event, deployment)
         self._pilot.wake(*key)
-        if is_other and key in self._rooms:
-            self._rooms[key].change()
+        room = self._rooms.get(key)
+        if room is None or not is_other:
+            return
+        if room.waiting_since is None or event == "DELETED":
+            room.change()
+        else:  # most likely what the pass under way has just written, of which it has no answer yet
+            room.doubted[metadata["name"]] = deployment
 
     def _stir(self, key: Key) -> None:
         """The pilot has a new reading."""
@@ -206,17 +238,25 @@ class Keeper:
             token = on_answer.set(room.answered)
             try:
                 with self._vitals.reconciling() as under_way:
-                    findings = await reconcile(manifest, substrate=self._substrate, connect=self._connect)
+                    findings = await self._reconcile(manifest)
                     under_way.clean = findings.clean
             finally:
                 on_answer.reset(token)
                 room.waiting_since = None
+                doubted, room.doubted = room.doubted, {}
+                if any(self._substrate.saw(None, deployment) for deployment in doubted.values()):
+                    room.change()
             room.findings = findings
             if findings.pipeline is not None and self._is_assigned(findings.pipeline):
                 self._pilot.add(findings.pipeline)
             if findings.writes:
                 log.info("reconciled", pipeline="/".join(_key(manifest)), writes=findings.writes)
             return findings
+
+    async def _reconcile(self, manifest: Mapping[str, Any]) -> Findings:
+        if is_dry_run(manifest):
+            return await plan(manifest, substrate=self._substrate, visit=self._visit)
+        return await reconcile(manifest, substrate=self._substrate, connect=self._connect)
 
     async def _tell_of_healing(self, manifest: Mapping[str, Any], found: Sequence[str]) -> None:
         """An event about groups that were lost, whoever made them again: a pass, or the pilot."""
@@ -258,6 +298,12 @@ class Keeper:
     def _reading(self, key: Key, uid: str) -> PipelineReading | None:
         reading = self._pilot.reading(*key)
         return reading if reading is not None and reading.pipeline.uid == uid else None
+
+    @asynccontextmanager
+    async def _visit(self, pipeline: Pipeline) -> AsyncIterator[Server]:
+        source = await self._substrate.redis(pipeline)
+        async with self._servers.visit(source.url) as server:
+            yield server
 
     async def _connect(self, pipeline: Pipeline) -> Server:
         source = await self._substrate.redis(pipeline)

@@ -27,16 +27,20 @@ from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
 from headgate_operator.beside import Beside
 from headgate_operator.cluster import Cluster, ClusterError
-from headgate_operator.engines.figures import Figures
+from headgate_operator.engines.service import ScalerService
 from headgate_operator.keeper import Keeper
 from headgate_operator.leader import Leader, LeadershipLostError, LeaseTimes
+from headgate_operator.manifests import PIPELINE_LABEL
+from headgate_operator.manifests.pod_guard import PodRules
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import REST_SECONDS, Pilot
 from headgate_operator.recorder import Recorder
 from headgate_operator.servers import Servers
 from headgate_operator.serving import metrics, probe, serving
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
+from headgate_operator.users import UserKeeper
 from headgate_operator.vitals import Vitals
+from headgate_operator.watch import Watch, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -70,6 +74,14 @@ class OperatorSettings:
     """host:port at which KEDA reaches this operator; without it nothing is served for KEDA."""
     scaler_port: int = 6000
     """Where that is served."""
+    redis_users: bool = True
+    """Whether each pipeline on the operator's own server gets a user of its own there."""
+    allow_privileged: bool = False
+    """Whether branches may give their pods rights on the node."""
+    own_account: str = ""
+    """The operator's own ServiceAccount, which no worker may have; empty: unknown."""
+    most_workers: int = 0
+    """In any namespace, all its branches together; 0 for as many as they want."""
     own_namespace: str = "default"
     """Where the Lease is."""
     lease_seconds: float = 4.0
@@ -87,7 +99,8 @@ class OperatorSettings:
     ) -> OperatorSettings:
         """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, HEADGATE_SCALER_ADDRESS, and POD_NAMESPACE or the pod's.
 
-        And with HEADGATE_LEASE_SECONDS. Raises ValueError.
+        And with HEADGATE_LEASE_SECONDS, HEADGATE_REDIS_USERS, HEADGATE_ALLOW_PRIVILEGED, HEADGATE_SERVICE_ACCOUNT
+        and HEADGATE_MAX_WORKERS_PER_NAMESPACE. Raises ValueError.
         """
         own = os.environ.get("POD_NAMESPACE")
         if not own and _NAMESPACE_FILE.exists():
@@ -100,6 +113,10 @@ class OperatorSettings:
             worker_image=os.environ.get("HEADGATE_WORKER_IMAGE") or None,
             scaler_address=os.environ.get("HEADGATE_SCALER_ADDRESS") or None,
             scaler_port=scaler_port,
+            redis_users=_switch("HEADGATE_REDIS_USERS", OperatorSettings.redis_users),
+            allow_privileged=_switch("HEADGATE_ALLOW_PRIVILEGED", OperatorSettings.allow_privileged),
+            own_account=os.environ.get("HEADGATE_SERVICE_ACCOUNT", ""),
+            most_workers=_count("HEADGATE_MAX_WORKERS_PER_NAMESPACE"),
             own_namespace=own or "default",
             lease_seconds=_lease_seconds(os.environ.get("HEADGATE_LEASE_SECONDS")),
         )
@@ -115,8 +132,18 @@ class Operator:
         self._on_watching = on_watching
         self._cluster = cluster
         self._servers = Servers()
+        self._users = (
+            UserKeeper(settings.redis_url)
+            if settings.redis_url is not None and settings.redis_users
+            else None
+        )
         self._substrate = KubernetesSubstrate(
-            cluster, settings.redis_url, settings.worker_image, settings.scaler_address
+            cluster,
+            settings.redis_url,
+            settings.worker_image,
+            settings.scaler_address,
+            rules=PodRules(settings.allow_privileged, (settings.own_namespace, settings.own_account)),
+            users=self._users,
         )
         self._pulse = time.monotonic()
         self._vitals = Vitals()
@@ -125,14 +152,14 @@ class Operator:
             self._substrate,
             clock=self._beat,
             rest_seconds=REST_SECONDS,
+            total=settings.most_workers,
             permit=self._permit,
             ticked=self._vitals.ticked,
         )
         # In a thread of its own: a loop that is busy with a thousand pipelines must not lose the lead by that.
         self._lease_thread, self._lease_cluster = Beside("lease"), cluster.beside()
         self._turned = time.monotonic()
-        self._figures = Figures(self._pilot.reading)
-        self._pilot.listeners.append(self._figures.looked)
+        self._scaler = ScalerService(self._pilot, settings.scaler_address, settings.scaler_port)
         self._leader = Leader(
             self._lease_cluster,
             settings.own_namespace,
@@ -142,6 +169,8 @@ class Operator:
             is_alive=lambda: time.monotonic() - self._turned < STUCK_SECONDS,
         )
         cluster.permit = self._leader.permit
+        if self._users is not None:
+            self._users.permit = self._leader.permit
         self._keeper = Keeper(
             cluster=cluster,
             substrate=self._substrate,
@@ -150,19 +179,25 @@ class Operator:
             recorder=Recorder(cluster, settings.identity),
             vitals=self._vitals,
         )
+        self._sightings = Watch(
+            cluster,
+            Watched("apps/v1", "Deployment", PIPELINE_LABEL),
+            settings.namespaces,
+            self._keeper.saw_deployment,
+        )
         self._vitals.watch(queue=lambda: self._keeper.waiting, leads=lambda: self._leader.leads)
         self._watching = asyncio.Event()
         self._answered = False
         self._led_since = time.monotonic()
         self.ports: tuple[int, int] = (0, 0)
         """Of metrics and health, once it runs."""
-        self.scaler_port = 0
-        """Of what KEDA asks, once it leads."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Waits to lead, leads until `stop` is set, and gives the lead up. Raises LeadershipLostError."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._servers.aclose)
+            if self._users is not None:
+                stack.push_async_callback(self._users.aclose)
             stack.callback(self._lease_thread.close)
             stack.push_async_callback(lambda: self._lease_thread.run(self._lease_cluster.aclose()))
             self.ports = (
@@ -183,12 +218,8 @@ class Operator:
             if await _unless(stop, self._lease_thread.run(self._leader.acquire())):
                 await self._lease_thread.run(self._leader.release())
                 return
-            if self.settings.scaler_address is not None:
-                from headgate_operator.engines.scaler import scaler  # noqa: PLC0415  # only KEDA's users pay for gRPC
-
-                serving_keda = scaler(self._figures, self.settings.scaler_port)
-                self.scaler_port = await stack.enter_async_context(serving_keda)
-                log.info("serving KEDA", port=self.scaler_port, address=self.settings.scaler_address)
+            stack.push_async_callback(self._scaler.stop)
+            await self._scaler.start()
             await self._lead(stop)
 
     def unhealthy(self) -> list[str]:
@@ -255,6 +286,8 @@ class Operator:
         self._led_since = self._beat()
         renewal = asyncio.create_task(self._lease_thread.run(self._leader.keep()), name="lease")
         flight = asyncio.create_task(self._pilot.run(), name="pilot")
+        guards = [asyncio.create_task(self._users.guard(), name="users")] if self._users is not None else []
+        sightings = asyncio.create_task(self._sightings.run(), name="deployments")
         ended = asyncio.create_task(stop.wait(), name="stop")
         halt = asyncio.Event()
         watching = asyncio.create_task(
@@ -271,7 +304,7 @@ class Operator:
             ),
             name="kopf",
         )
-        tasks = (renewal, flight, watching)
+        tasks = (renewal, flight, sightings, watching)
         started = asyncio.create_task(self._watching.wait(), name="started")
         await asyncio.wait((*tasks, ended, started), return_when=asyncio.FIRST_COMPLETED)
         self._on_watching()
@@ -280,8 +313,8 @@ class Operator:
         if isinstance(failure, LeadershipLostError):
             raise failure  # nothing more may be written: no graceful end
         log.info("stopping", reason=repr(failure) if failure else "asked to")
-        self._figures.close()  # before kopf ends: it would cancel KEDA's streams
-        await _cancel(flight, ended, started)
+        await self._scaler.stop()  # before kopf ends: it would cancel KEDA's calls
+        await _cancel(flight, sightings, *guards, ended, started)
         halt.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
@@ -356,6 +389,22 @@ def _lease_seconds(given: str | None) -> float:
     if not given.isdecimal() or not 2 <= int(given) <= 60:
         raise ValueError(f"HEADGATE_LEASE_SECONDS: {given!r}: give whole seconds from 2 to 60")
     return float(given)
+
+
+def _count(name: str) -> int:
+    """A variable that is a whole number, 0 without it; raises ValueError."""
+    given = os.environ.get(name) or "0"
+    if not (given.isascii() and given.isdigit()):
+        raise ValueError(f"{name}: {given!r}: give a whole number from 0")
+    return int(given)
+
+
+def _switch(name: str, otherwise: bool) -> bool:
+    """A variable that is true or false; raises ValueError."""
+    given = os.environ.get(name) or str(otherwise).lower()
+    if given not in {"true", "false"}:
+        raise ValueError(f"{name}: {given!r}: give true or false")
+    return given == "true"
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:

@@ -23,7 +23,7 @@ from headgate_operator.rest import is_at_rest, listens
 from headgate_operator.steering import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from headgate.streams import PipelineMeasurement, Server
     from headgate_operator.pipeline import Pipeline
@@ -35,6 +35,8 @@ REST_SECONDS = 10.0
 REST_SWEEP_SECONDS = 60.0
 """And swept this often."""
 ROUND_TIMEOUT_SECONDS = 15.0  # one server's share of a round, the substrate's calls included
+FOLLOW_SECONDS = 0.25
+"""After the doorbell rang, a second look: the first sees a burst's beginning alone, a tick may be a second away."""
 MIN_PAUSE_SECONDS = 0.05  # between looks, however often the doorbell rings
 _AT_ONCE = 50  # pipelines: the loop has others to serve between two shares of a round
 _SLACK_SECONDS = 0.1  # a look that comes this much early is as good as on time
@@ -49,7 +51,8 @@ Key = tuple[str, str]
 class Pilot:
     """Flies any number of pipelines: `server_for` gives a pipeline's server, `clock` seconds that only grow.
 
-    `rest_seconds` of a TICK_SECONDS lets none rest. `permit` is asked before each look and may raise to end the flight.
+    `rest_seconds` of a TICK_SECONDS lets none rest; no namespace gets more than `total` workers, unless that is 0.
+    `permit` is asked before each look and may raise to end the flight.
     `listeners` hear of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began.
     """
 
@@ -60,12 +63,13 @@ class Pilot:
         *,
         clock: Callable[[], float] = time.monotonic,
         rest_seconds: float = TICK_SECONDS,
+        total: int = 0,
         permit: Callable[[], None] = lambda: None,
         ticked: Callable[[float, float], None] = lambda _seconds, _late: None,
     ) -> None:
         self._server_for = server_for
         self._substrate = substrate
-        self._steering = Steering(substrate)
+        self._steering = Steering(substrate, total=total)
         self._clock = clock
         self._rest_seconds = rest_seconds
         self._permit = permit
@@ -77,16 +81,19 @@ class Pilot:
         self.listeners: list[Callable[[Key], None]] = []
 
     def add(self, pipeline: Pipeline) -> None:
-        """Flies this pipeline from the next tick on; replaces one of the same name, keeping what was learnt."""
+        """Flies this pipeline from now on; replaces one of the same name, keeping what was learnt."""
         key = (pipeline.namespace, pipeline.name)
         if key in self._flights:
             flight = self._flights[key]
+            if pipeline.draining is None:
+                pipeline = pipeline.leaving(flight.pipeline.draining).waiting(flight.pipeline.growing)
             flight.pipeline, flight.relay, flight.at_rest = pipeline, None, False
             for gone in flight.branches.keys() - set(pipeline.branch_names):
                 del flight.branches[gone]
             self.wake(*key)
         else:
             self._flights[key] = Flight(pipeline)
+            self._bells.strike()
 
     def remove(self, namespace: str, name: str) -> None:
         """Leaves this pipeline alone from now on; unknown ones are ignored."""
@@ -125,9 +132,12 @@ class Pilot:
                 self._ticked(self._clock() - started, started - planned)
                 planned = max(planned + TICK_SECONDS, started + MIN_PAUSE_SECONDS)
                 await asyncio.sleep(MIN_PAUSE_SECONDS)
-                while rang := await self._ring(planned):
-                    for key in {self._ringers[stream] for stream in rang & self._ringers.keys()}:
+                while (rang := await self._ring(planned)) is not None:
+                    keys = {self._ringers[stream] for stream in rang & self._ringers.keys()}
+                    for key in keys:
                         self.wake(*key)
+                    if keys:
+                        asyncio.get_running_loop().call_later(FOLLOW_SECONDS, self._look_again, keys)
                     await self.tick()
                     await asyncio.sleep(MIN_PAUSE_SECONDS)
         finally:
@@ -135,6 +145,12 @@ class Pilot:
                 task.cancel()
             await asyncio.gather(*self._rounds.values(), return_exceptions=True)
             await self._bells.aclose()
+
+    def _look_again(self, keys: Collection[Key]) -> None:
+        """The wait under way ends, and these are looked at."""
+        for key in keys:
+            self.wake(*key)
+        self._bells.strike()
 
     async def tick(self) -> dict[Key, PipelineReading]:
         """Measures, decides and applies once for all that are due, servers side by side; returns the readings.
@@ -186,7 +202,7 @@ class Pilot:
                 flight.due = now + self._rest_seconds * random.uniform(0.9, 1.1)
 
     async def _measure(self, server: Server, flights: Sequence[Flight]) -> list[PipelineMeasurement | None]:
-        wanted = [(flight.pipeline.keys, flight.pipeline.branch_names) for flight in flights]
+        wanted = [(flight.pipeline.keys, flight.pipeline.measured_names) for flight in flights]
         known = [flight.reading.measurement if flight.reading else None for flight in flights]
         for flight in flights:
             flight.errors = []
@@ -235,7 +251,7 @@ class Pilot:
             return False
         return all(observed.get(name) == branch.workers for name, branch in reading.branches.items())
 
-    async def _ring(self, until: float) -> frozenset[str]:
+    async def _ring(self, until: float) -> frozenset[str] | None:
         now = self._clock()
         waiting: dict[Server, dict[str, str]] = {}
         self._ringers = {}

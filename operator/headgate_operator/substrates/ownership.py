@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from headgate_operator import engines
 from headgate_operator.api import KIND
@@ -80,4 +81,4 @@ def ours(live: Manifest) -> Manifest:
 
 def digest(value: Manifest) -> str:
     """Equal for equal values, whatever the order of their members."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()

@@ -1,0 +1,61 @@
+"""How long after a leader's death another operator flies its pipelines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate.event import NewEvent
+from headgate.streams import PipelineKeys, Publisher, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.operator_process import OperatorProcess
+    from headgate_operator.cluster import Cluster
+
+GIVE_UP_SECONDS = 60.0
+TICKS = "headgate_pilot_tick_seconds_count"
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """Seconds from the SIGKILL of the leader until the other leads, has ticked, and has scaled a branch from zero."""
+
+    led: float
+    ticked: float
+    scaled: float
+
+
+async def take_over(
+    leader: OperatorProcess, standby: OperatorProcess, cluster: Cluster, redis_url: str, deployment: str
+) -> Takeover:
+    """Kills the leader while the branch of that Deployment (`NAMESPACE/PIPELINE-BRANCH`) is at zero, and publishes.
+
+    Raises RuntimeError when something of that does not happen in a minute.
+    """
+    namespace, _, name = deployment.partition("/")
+    keys = PipelineKeys(namespace, name.rpartition("-")[0])
+    server = Server.connect(redis_url)
+
+    async def since(what: str, ask: Callable[[], object]) -> float:
+        while not ask():
+            if time.monotonic() > killed + GIVE_UP_SECONDS:
+                raise RuntimeError(f"{what}: not {GIVE_UP_SECONDS:.0f} s after the leader was killed")
+            await asyncio.sleep(0.02)
+        return time.monotonic() - killed
+
+    try:
+        killed = leader.kill()
+        await Publisher(server, keys).publish([NewEvent(data=0)])
+        led = await since("leading", lambda: standby.said("leading"))
+        ticked = await since("ticking", lambda: standby.metrics()[TICKS] > 0)
+        while not (await cluster.get("apps/v1", "Deployment", namespace, name))["spec"]["replicas"]:
+            if time.monotonic() > killed + GIVE_UP_SECONDS:
+                raise RuntimeError(f"{deployment} has no worker a minute after the leader was killed")
+            await asyncio.sleep(0.02)
+        return Takeover(led, ticked, time.monotonic() - killed)
+    finally:
+        await server.aclose()
