@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headgate.streams import Server
 from headgate.streams.url import read_url, redact
@@ -61,7 +63,7 @@ def test_a_unix_socket() -> None:
         ("redis+sentinel://h:26379", "names no master"),
         ("redis://a,b", "several hosts need redis\\+cluster"),
         ("redis+cluster://h:7000/1", "a cluster has database 0 only"),
-        ("redis://h:port", "'h:port' is no host:port"),
+        ("redis://h:port", "its host is no host:port; percent-encode"),
         ("redis://h?socket_timeout=soon", "socket_timeout"),
     ],
 )
@@ -87,3 +89,26 @@ def test_no_password_is_ever_shown(url: str) -> None:
 def test_a_url_without_a_password_is_shown_without_its_options() -> None:
     assert redact("redis://user@h:1/2") == "redis://user@h:1/2"
     assert redact("rediss://h?ssl_ca_certs=/ca") == "rediss://h"
+
+
+@given(
+    scheme=st.sampled_from(
+        ("redis", "rediss", "redis+cluster", "redis+sentinel", "unix", "http", "redsi", "")
+    ),
+    colon=st.sampled_from(("://", ":/", "//", ":", "")),
+    user=st.sampled_from(("", "user", "us er", "u@")),
+    odd=st.tuples(*[st.sampled_from(("", "/", "?", "#", "@", "[", ":", "%", "\u2100", " ", "a"))] * 2),
+    host=st.sampled_from(
+        ("@h", "@h:1", "@h:port", "@[::1", "@a,b", "h", "", "@h/main/0", "@h?password=S3CRET")
+    ),
+)
+def test_whatever_is_wrong_with_a_url_its_password_is_not_shown(
+    scheme: str, colon: str, user: str, odd: tuple[str, str], host: str
+) -> None:
+    url = f"{scheme}{colon}{user}:{odd[0]}S3CRET{odd[1]}{host}"
+    told = redact(url)
+    try:
+        told += str(read_url(url)) + repr(read_url(url))
+    except ValueError as error:
+        told += str(error)
+    assert "S3CRET" not in told

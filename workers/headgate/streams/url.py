@@ -9,6 +9,7 @@ sentinels, which have users of their own.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -19,6 +20,10 @@ _PLAIN = ("redis", "rediss", "unix")
 _CLUSTER = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 _SENTINEL = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 SCHEMES = (*_PLAIN, *_CLUSTER, *_SENTINEL)
+_OPTIONS = re.compile("[?#]")
+_HOST = re.compile(r"([\w.%-]*|\[[\w:.%]*\])(:[0-9]*)?")
+_USER = re.compile(r"[\w.~%-]*")
+_NO_HOST = "its host is no host:port; percent-encode special characters of the password"
 _SENTINEL_PORT = 26379
 _SERVER_PORT = 6379
 
@@ -27,17 +32,17 @@ _SERVER_PORT = 6379
 class ServerUrl:
     """A URL taken apart; made by `read_url`."""
 
-    text: str
+    text: str = field(repr=False)
     is_cluster: bool
     service: str | None  # the name sentinels know the master by; None without sentinels
     hosts: tuple[tuple[str, int], ...]  # of the server, of some nodes of the cluster, or of the sentinels
     path: str | None  # of a Unix socket
     is_tls: bool
-    username: str | None
-    password: str | None
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
     db: int
-    options: dict[str, Any] = field(default_factory=dict)  # the rest, as redis-py takes it
-    sentinel_login: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict, repr=False)  # the rest, as redis-py takes it
+    sentinel_login: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def tls_options(self) -> dict[str, Any]:
@@ -57,18 +62,31 @@ class ServerUrl:
 
 
 def redact(url: str) -> str:
-    """The URL without its password and its options, for logs and messages."""
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")
-    if ":" in login:
-        login = f"{login.partition(':')[0]}:***"
-    return urlunsplit((parts.scheme, f"{login}{at}{hosts}", parts.path, "", ""))
+    """The URL without its password and its options, for logs and messages.
+
+    What is no URL may well be a password, or one that was not percent-encoded: of that nothing is shown that could be
+    a part of it.
+    """
+    scheme, is_url, rest = url.partition("://")
+    if not is_url or scheme not in SCHEMES:
+        return f"{scheme}://***" if is_url and scheme.isalnum() else "***"
+    login, at, place = rest.rpartition("@")
+    place = _OPTIONS.split(place)[0]
+    hosts, slash, path = place.partition("/")
+    if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+        hosts, slash, path = "***", "", ""
+    user, colon, _ = login.partition(":")
+    user = user if _USER.fullmatch(user) else "***"
+    return f"{scheme}://{user}{':***' if colon else ''}{at}{hosts}{slash}{path}"
 
 
 def read_url(text: str) -> ServerUrl:
     """A URL taken apart; raises ValueError that says what is wrong with it."""
-    parts = urlsplit(text)
-    scheme = parts.scheme
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(f"Redis URL {redact(text)!r}: {_NO_HOST}") from None
+    scheme = parts.scheme if "://" in text else ""
     if scheme not in SCHEMES:
         raise ValueError(f"Redis URL {redact(text)!r}: scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
     login, _, netloc = parts.netloc.rpartition("@")
@@ -119,6 +137,7 @@ def _host(text: str, netloc: str, scheme: str) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{netloc}")
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"Redis URL {redact(text)!r}: {netloc!r} is no host:port: {error}") from error
+    except ValueError:
+        # Neither what stands there nor what is wrong with it is told: it may be a part of a password.
+        raise ValueError(f"Redis URL {redact(text)!r}: {_NO_HOST}") from None
     return parts.hostname or "localhost", port or (_SENTINEL_PORT if scheme in _SENTINEL else _SERVER_PORT)
