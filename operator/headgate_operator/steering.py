@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.relay import Relay
-from headgate.streams import read_closed, sweep
+from headgate.streams import read_closed, release_grown, sweep
 from headgate_operator import topology
 from headgate_operator.draining import Draining
 from headgate_operator.gating import Gating
 from headgate_operator.readings import BranchReading, PipelineReading
-from headgate_operator.scaling import Scaling
+from headgate_operator.scaling import Scaling, asked
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ log = structlog.get_logger()
 
 
 class Steering:
-    """Decides for a pipeline and applies it, through `substrate`."""
+    """Decides for a pipeline and applies it, through `substrate`; at most `total` workers in a namespace, 0 for any."""
 
-    def __init__(self, substrate: Substrate) -> None:
+    def __init__(self, substrate: Substrate, *, total: int = 0) -> None:
         self._substrate = substrate
         self._gating = Gating()
-        self._scaling = Scaling(substrate)
+        self._scaling = Scaling(substrate, total=total)
         self._draining = Draining(substrate)
 
     async def steer(
@@ -57,13 +57,15 @@ class Steering:
             if observed is not None:
                 published = 0 if measurement is None else measurement.published
                 decision = await self._scaling.scale(flight, branch, found, published, now)
+            else:
+                self._scaling.note(flight, branch, now)
             if found is not None:
                 memory.rate.add(now, found.settled)
             readings[branch.name] = BranchReading(
                 name=branch.name,
                 measurement=found,
                 workers=memory.workers,
-                replicas=memory.workers.desired if decision is None else decision.replicas,
+                replicas=asked(memory.workers, branch, decision),
                 delayed=memory.delayed,
                 rejected=memory.rejection.lanes if memory.rejection is not None else frozenset(),
                 closed=memory.closed,
@@ -72,6 +74,11 @@ class Steering:
                 decision=decision,
             )
         draining = await self._draining.scale(flight, measurement, observed)
+        if pipeline.growing:
+            with flight.noting("new partitions cannot be released"):
+                pipeline = flight.pipeline = pipeline.waiting(
+                    await release_grown(server, pipeline.keys, pipeline.growing)
+                )
         await self._gating.reject(server, flight)
         await self._sweep(server, flight, measurement, now)
         highest = max(
@@ -129,5 +136,8 @@ class Steering:
         if measurement is not None and measurement.outbox:
             # Workers do this at once. But a record whose time ran out may find none.
             with flight.noting("cannot relay what was emitted"):
-                flight.relay = flight.relay or Relay(server, pipeline.keys)
+                # On the operator's own server its login may do what a pipeline's own may not: it relays for nobody
+                # what that one would keep.
+                within = pipeline.namespace if pipeline.spec.redis is None else None
+                flight.relay = flight.relay or Relay(server, pipeline.keys, within)
                 await flight.relay.run()

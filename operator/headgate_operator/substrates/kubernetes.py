@@ -21,20 +21,24 @@ from headgate_operator.manifests import (
     deployment_name,
 )
 from headgate_operator.substrates import pods
-from headgate_operator.substrates.credentials import redis_source
+from headgate_operator.substrates.credentials import Credentials
 from headgate_operator.substrates.kinds import ENGINES, SHARED
 from headgate_operator.substrates.objects import Objects
 from headgate_operator.substrates.ownership import controller, with_replicas
 from headgate_operator.substrates.pods import SCALE_MANAGER
+from headgate_operator.substrates.rehearsal import Rehearsal
 from headgate_operator.substrates.sightings import Sightings
+from headgate_operator.users import Rehearsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate_operator.cluster import Cluster
     from headgate_operator.manifests import RedisSource
+    from headgate_operator.manifests.pod_guard import PodRules
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Workers
+    from headgate_operator.users import UserMaker
 
 _GUARDED_ATTEMPTS = 5  # at a Deployment that another engine scales at the same moment
 
@@ -43,8 +47,9 @@ class KubernetesSubstrate:
     """The workers of all pipelines of one cluster.
 
     `default_url` is the operator's own server, for pipelines without one; `pushing_image` runs workers that push
-    events; KEDA reaches the operator at `scaler_address`, host:port. Whoever watches Deployments passes them to `saw`;
-    `observe` then answers from memory.
+    events; KEDA reaches the operator at `scaler_address`, host:port; `rules` say what pods may be; `users` makes a
+    user for each pipeline on the operator's server, and without it workers share the operator's. Whoever watches
+    Deployments passes them to `saw`; `observe` then answers from memory.
     """
 
     def __init__(
@@ -53,8 +58,14 @@ class KubernetesSubstrate:
         default_url: str | None,
         pushing_image: str | None = None,
         scaler_address: str | None = None,
+        *,
+        rules: PodRules | None = None,
+        users: UserMaker | None = None,
     ) -> None:
         self._cluster = cluster
+        self._rules = rules
+        self._users = users
+        self._credentials = Credentials(cluster, default_url, users)
         self._default_url = default_url
         self._pushing_image = pushing_image
         self._scaler_address = scaler_address
@@ -63,12 +74,17 @@ class KubernetesSubstrate:
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def redis(self, pipeline: Pipeline) -> RedisSource:
-        """Where the pipeline's server's URL stands; raises Problem when it stands nowhere."""
-        return await redis_source(self._cluster, pipeline, self._default_url)
+        """Where the operator finds the pipeline's server; raises Problem when its URL stands nowhere."""
+        return await self._credentials.of_operator(pipeline)
+
+    def rotating(self, namespace: str, name: str) -> bool:
+        """Whether a password of the pipeline is being replaced, so that another pass is due soon."""
+        return self._credentials.rotating(namespace, name)
 
     async def apply(self, pipeline: Pipeline) -> int:
         """See Substrate. Raises Problem when an object's name is taken, ClusterError when the API server refuses."""
-        wanted = children(pipeline, await self.redis(pipeline), self._pushing_image)
+        redis = await self._credentials.of_workers(pipeline)
+        wanted = children(pipeline, redis, self._pushing_image, self._rules)
         writes = await self._objects.bring(pipeline, wanted.shared, SHARED)
         key = (pipeline.namespace, pipeline.name)
         # Replicas are the pilot's: it waits here, so that none of its patches falls between this read and write.
@@ -88,6 +104,20 @@ class KubernetesSubstrate:
         # Last, as nothing works without the Deployments, and everything else does without these.
         scaling = engines.manifests(pipeline, self._scaler_address)
         return writes + await self._objects.bring(pipeline, scaling, ENGINES)
+
+    async def plan(self, pipeline: Pipeline) -> list[str]:
+        """What `apply` would write, a sentence an object; raises as it does."""
+        rehearsal = Rehearsal(self._cluster)
+        afresh = KubernetesSubstrate(
+            rehearsal,
+            self._default_url,
+            self._pushing_image,
+            self._scaler_address,
+            rules=self._rules,
+            users=Rehearsed() if self._users is not None else None,
+        )
+        await afresh.apply(pipeline)
+        return rehearsal.plan
 
     async def observe(self, pipeline: Pipeline) -> dict[str, Workers]:
         """See Substrate. From what `saw` and `apply` have seen, else from one list."""
@@ -124,11 +154,16 @@ class KubernetesSubstrate:
         await pods.until_gone(self._cluster, pipeline)
         self.forget(*key)
 
+    async def dismiss(self, pipeline: Pipeline) -> None:
+        """Removes the pipeline's user on the operator's server, if it has one; raises Problem when one is left."""
+        await self._credentials.dismiss(pipeline)
+
     def forget(self, namespace: str, name: str) -> None:
         """Drops what is remembered of a pipeline that is gone."""
         self._sightings.forget((namespace, name))
         self._locks.pop((namespace, name), None)
         self._objects.forget(namespace, name)
+        self._credentials.forget(namespace, name)
 
     def saw(self, event: str | None, deployment: Manifest) -> bool:
         """Takes in a Deployment from a watch; says whether it is other than it was left, so that a pass is due."""
