@@ -42,14 +42,14 @@ ROLES = ("publisher", "worker", "operator")
 JOIN = JoinContract(branches=("a", "b"), timeout_seconds=600)
 ON_CLUSTER = ["+cluster|slots", "+command"]
 SCRIPTS = {
-    "publisher": [script.PUBLISH],
+    "publisher": [script.PUBLISH, script.SEEN],
     "worker": [
         *(script.REGISTER, script.READ, script.SETTLE, script.BEAT, script.SWEEP, script.EXPIRE),
         *(script.DELIVER, script.OWN, script.CLAIM, script.RATE, script.RIPEN, script.UNPARK),
     ],
     "operator": [
         *(script.ENSURE, script.MEASURE, script.RETIRE, script.SWEEP, script.EXPIRE, script.COUNT),
-        *(script.HISTORY, script.REPLAY, script.REDRIVE),
+        *(script.HISTORY, script.REPLAY, script.REDRIVE, script.THROUGH),
     ],
 }
 

@@ -21,12 +21,8 @@ from headgate.streams.growing import release_grown
 from headgate.streams.keys import PartitionKeys, PipelineKeys
 from headgate.streams.measure import BranchMeasurement, LaneMeasurement, PipelineMeasurement, measure
 from headgate.streams.provisioned import Provisioned, read_provisioned
-from headgate.streams.publisher import (
-    NotReplicatedError,
-    Publisher,
-    Receipt,
-    RefusedEventError,
-)
+from headgate.streams.publisher import Publisher
+from headgate.streams.receipts import NotReplicatedError, Receipt, RefusedEventError
 from headgate.streams.redrive import purge, redrive
 from headgate.streams.replay import ReplayPlan, plan_replay, replay
 from headgate.streams.server import Server

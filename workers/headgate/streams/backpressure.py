@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from headgate.event import Lane
     from headgate.streams.gate import Rejection
-    from headgate.streams.publisher import Receipt
+    from headgate.streams.receipts import Receipt
 
 _LONGEST_WAIT_SECONDS = 2.0  # the estimate may be wrong, and asking costs the server little
 

@@ -16,11 +16,11 @@ from headgate.streams.durability import Replicated, ReplicatedCalls
 from headgate.streams.errors import (
     ServerRefusedError,
     ServerUnavailableError,
-    StreamsError,
 )
 from headgate.streams.finding import find
 from headgate.streams.gate import Rejection
 from headgate.streams.homes import Homes, MovedError
+from headgate.streams.receipts import NotReplicatedError, Receipt, RefusedEventError
 from headgate.streams.script import PUBLISH
 from headgate.streams.server import Call, Server
 from headgate.tracing import current_traceparent
@@ -45,15 +45,6 @@ _REFUSED = 2  # publish.lua's word for an event of a rejected lane
 _BATCH = 100  # events a script call: long enough to be cheap, short enough to leave the server to others
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """Where an event went. A duplicate names the entry of the first."""
-
-    id: str
-    partition: int
-    entry: str
-    duplicate: bool
-
-
 class _Written(NamedTuple):
     """What was not written, what refuses it, and how many replicas have the rest (None: there is none).
 
@@ -64,33 +55,6 @@ class _Written(NamedTuple):
     rejection: Rejection | None = None
     replicas: int | None = None
     moved: bool = False
-
-
-class RefusedEventError(InvalidEventError):
-    """An event to publish does not conform to the source's schema: says which, where and why.
-
-    Nothing of what was to be published with it was. `place` is its place among them, `reason` what is wrong.
-    """
-
-    def __init__(self, place: int, event_id: str | None, reason: str) -> None:
-        super().__init__(f"event {place}{f' (id {event_id!r})' if event_id else ''}: {reason}")
-        self.place = place
-        self.reason = reason
-
-
-class NotReplicatedError(StreamsError):
-    """Published, but fewer replicas than wanted had it in time: a failover now may lose it.
-
-    Publishing the same ids again is right: what is there adds nothing, and is waited for. `receipts` has the ids.
-    """
-
-    def __init__(self, receipts: list[Receipt], acknowledged: int, wanted: Replicated) -> None:
-        super().__init__(
-            f"{acknowledged} of {wanted.replicas} replicas have what was published, after"
-            f" {wanted.timeout_seconds:g} s: see whether they are connected, and publish the same ids again"
-        )
-        self.receipts = receipts
-        self.acknowledged = acknowledged
 
 
 class Publisher:
