@@ -19,6 +19,7 @@ ARRIVAL_WINDOWS = (10.0, 20.0, 40.0, 60.0)
 BINS = 8  # of a window; the two with most and the two with least arrivals do not count
 CONTRADICTION = 3.0  # standard errors between two windows' means beyond which the rate has changed
 SHORTEST_SECONDS = 0.01  # an interval shorter than this says nothing of a rate: it is added to the next
+LONGEST_SECONDS = 5.0  # nor is what came in an interval longer than this spread evenly over it
 MARK_SECONDS = 0.9  # least time between two marks: ticks that a doorbell adds are not kept
 MEMORY_SECONDS = 30.0  # how fast old measurements of a worker's rate fade (time constant), for short handlers
 ENOUGH_EVENTS = 2  # times a worker's concurrency: fewer events may be the short ones, as those end first
@@ -33,12 +34,16 @@ class Arrivals:
     per_second: float = 0.0
 
     def add(self, now: float, published: int) -> Arrivals:
-        """With one more reading. A counter that fell was reset: what was before is forgotten, the rate is kept."""
+        """With one more reading. A counter that fell was reset: nothing is known to have come in that interval."""
         marks = self.marks
         if marks and published < marks[-1][1]:
-            return Arrivals(((now, published),), self.per_second)
+            fell = marks[-1][1] - published
+            marks = tuple((at, count - fell) for at, count in marks)
         if len(marks) > 1 and marks[-1][0] - marks[-2][0] < MARK_SECONDS:
             marks = marks[:-1]
+        if marks and now - marks[-1][0] > LONGEST_SECONDS:
+            # Of a pipeline at rest the first event rings for this look: all of it has come just now.
+            marks = (*marks, (now - 1.0, marks[-1][1]))
         since = now - ARRIVAL_WINDOWS[-1]
         first = next((at for at in range(len(marks) - 1) if marks[at + 1][0] > since), max(0, len(marks) - 1))
         marks = (*marks[first:], (now, published))
@@ -52,19 +57,19 @@ def _rate(marks: tuple[tuple[float, int], ...]) -> float:
     O. Lepski, On a problem of adaptive estimation in Gaussian white noise, 1990.
     """
     (first, low), (now, high) = marks[0], marks[-1]
-    if high == low or now - first < SHORTEST_SECONDS:
+    if high == low:
         return 0.0
-    low_bound, high_bound, found = 0.0, math.inf, 0.0
+    least, most, found = 0.0, math.inf, 0.0
     for window in ARRIVAL_WINDOWS:
-        seconds = min(window, now - first)
-        mean, error = _interquartile(_bins(marks, now - seconds, seconds), seconds)
-        if not low_bound <= mean <= high_bound:
+        # Before the first reading nothing is known to have come; the shortest window makes do with that.
+        if window > max(now - first, ARRIVAL_WINDOWS[0]):
+            break
+        mean, error = _interquartile(_bins(marks, now - window, window), window)
+        if not least <= mean <= most:
             break
         found = mean
-        low_bound = max(low_bound, mean - CONTRADICTION * error)
-        high_bound = min(high_bound, mean + CONTRADICTION * error)
-        if window > seconds:
-            break
+        least = max(least, mean - CONTRADICTION * error)
+        most = min(most, mean + CONTRADICTION * error)
     return found
 
 
