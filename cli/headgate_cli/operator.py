@@ -22,7 +22,9 @@ def operator_command(
 
     In the cluster, or against the one of KUBECONFIG. HEADGATE_REDIS_URL is the server of pipelines that name none,
     HEADGATE_WORKER_IMAGE the image of workers that push events to a URL or container, HEADGATE_SCALER_ADDRESS the
-    host:port at which KEDA reaches it (without it nothing is served for KEDA). Several may run: one leads, by Lease.
+    host:port at which KEDA reaches it (without it nothing is served for KEDA). HEADGATE_REDIS_USERS=false has workers
+    share the login of HEADGATE_REDIS_URL; HEADGATE_ALLOW_PRIVILEGED=true lets pods have rights on their nodes, and
+    HEADGATE_SERVICE_ACCOUNT is the operator's own, which none may have. Several may run: one leads, by Lease.
 
     \b
     Examples:

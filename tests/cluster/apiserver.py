@@ -61,6 +61,7 @@ class ApiServer:
             f"--service-account-signing-key-file={key}",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
+            "--allow-privileged=true",  # what a namespace admits is for its labels to say
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
         )

@@ -1,0 +1,152 @@
+"""What the chart renders, by helm alone: the rights that are documented and no others, and settings that arrive."""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.test_reconcile_on_api_server import documented_rules
+
+ROOT = Path(__file__).parents[2]
+Rights = set[tuple[str, str, str]]
+_NAMESPACE = "headgate-system"
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """The program, built once."""
+    built = subprocess.run(
+        [ROOT / "hack/cluster/programs", "helm"], capture_output=True, text=True, check=True
+    )
+    return f"{built.stdout.strip()}/helm"
+
+
+class Chart:
+    """The chart, rendered with some values."""
+
+    def __init__(self, helm: str, *values: str) -> None:
+        options = [part for value in values for part in ("--set", value)]
+        self.done = subprocess.run(
+            [helm, "template", "hg", str(ROOT / "charts/headgate"), "-n", _NAMESPACE, *options],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        assert self.done.returncode == 0, self.done.stderr
+        found = (item for item in yaml.safe_load_all(self.done.stdout) if item)
+        return [item for item in found if item["kind"] == kind]
+
+    def environment(self) -> dict[str, Any]:
+        (deployment,) = self.objects("Deployment")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def rights(rules: list[dict[str, Any]]) -> Rights:
+    """Group, resource and verb of every right, once; those on one object only have its name behind the resource."""
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def work_and_lease() -> tuple[Rights, Rights]:
+    work, lease = documented_rules()
+    return rights(work), rights(lease)
+
+
+def test_with_the_whole_cluster_to_look_after_it_grants_what_is_documented(helm: str) -> None:
+    chart = Chart(helm)
+    (everywhere,) = chart.objects("ClusterRole")
+    (own,) = chart.objects("Role")
+    work, lease = work_and_lease()
+    assert rights(everywhere["rules"]) == work
+    assert rights(own["rules"]) == lease
+    assert own["metadata"]["namespace"] == _NAMESPACE
+    assert len(chart.objects("ClusterRoleBinding")) == len(chart.objects("RoleBinding")) == 1
+
+
+def test_with_namespaces_to_look_after_it_grants_the_same_there_and_nothing_else(helm: str) -> None:
+    chart = Chart(helm, "watchNamespaces={shop,videos}")
+    assert chart.objects("ClusterRole") == chart.objects("ClusterRoleBinding") == []
+    work, lease = work_and_lease()
+    found = {role["metadata"]["namespace"]: rights(role["rules"]) for role in chart.objects("Role")}
+    assert found == {"shop": work, "videos": work, _NAMESPACE: lease}
+    (deployment,) = chart.objects("Deployment")
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [after for before, after in pairwise(arguments) if before == "--namespace"] == [
+        "shop",
+        "videos",
+    ]
+
+
+@pytest.mark.parametrize("values", [(), ("watchNamespaces={shop}",)])
+def test_every_grant_is_to_the_operators_account_alone(helm: str, values: tuple[str, ...]) -> None:
+    chart = Chart(helm, *values)
+    (account,) = chart.objects("ServiceAccount")
+    name = account["metadata"]["name"]
+    roles = {
+        (role["kind"], role["metadata"]["name"])
+        for kind in ("Role", "ClusterRole")
+        for role in chart.objects(kind)
+    }
+    for binding in (*chart.objects("RoleBinding"), *chart.objects("ClusterRoleBinding")):
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": _NAMESPACE}]
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in roles
+    assert chart.environment()["HEADGATE_SERVICE_ACCOUNT"] == name
+
+
+def test_no_right_is_a_wildcard_and_secrets_are_never_listed(helm: str) -> None:
+    (everywhere,) = Chart(helm).objects("ClusterRole")
+    granted = rights(everywhere["rules"])
+    assert not any("*" in part for right in granted for part in right)
+    assert {verb for _, resource, verb in granted if resource == "secrets"} == {
+        "get",
+        "create",
+        "patch",
+        "delete",
+    }
+    assert not any(
+        resource in {"roles", "rolebindings", "clusterroles", "pods/exec"} for _, resource, _ in granted
+    )
+
+
+def test_settings_reach_the_operator(helm: str) -> None:
+    plain = Chart(helm).environment()
+    assert plain["HEADGATE_REDIS_USERS"] == "true"
+    assert plain["HEADGATE_ALLOW_PRIVILEGED"] == "false"
+    assert plain["HEADGATE_MAX_WORKERS_PER_NAMESPACE"] == "0"
+    values = ("redis.users=false", "worker.allowPrivileged=true", "worker.mostPerNamespace=2000000")
+    changed = Chart(helm, *values).environment()
+    assert changed["HEADGATE_REDIS_USERS"] == "false"
+    assert changed["HEADGATE_ALLOW_PRIVILEGED"] == "true"
+    assert changed["HEADGATE_MAX_WORKERS_PER_NAMESPACE"] == "2000000"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["redis.users=maybe", "worker.allowPrivileged=1", "worker.mostPerNamespace=-1", "worker.privileged=true"],
+)
+def test_a_value_that_means_nothing_is_refused(helm: str, value: str) -> None:
+    done = Chart(helm, value).done
+    assert done.returncode != 0
+    assert value.partition("=")[0].rpartition(".")[2] in done.stderr
+
+
+def test_the_servers_password_is_in_its_secret_only(helm: str) -> None:
+    chart = Chart(helm, "redis.url=redis://operator:a-known-password@store:6379")
+    (secret,) = chart.objects("Secret")
+    assert "a-known-password" not in chart.done.stdout
+    assert chart.environment()["HEADGATE_REDIS_URL"] == {
+        "secretKeyRef": {"name": secret["metadata"]["name"], "key": "url"}
+    }
