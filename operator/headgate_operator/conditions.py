@@ -66,7 +66,7 @@ def _redis_reachable(scene: Scene) -> Verdict:
         return Verdict(
             _FALSE, "ServerUnavailable", f"{reading.error}; check that it runs, and the URL in the Secret"
         )
-    if scene.findings.spec is not None:
+    if scene.findings.spec is not None and (reading is None or reading.measurement is None):
         return Verdict(_UNKNOWN, "SpecInvalid", "not tried: the spec is invalid")
     return Verdict(_TRUE, "Connected", "the Redis server answers")
 

@@ -42,6 +42,8 @@ class Pipeline:
     growing: frozenset[str] = frozenset()
     rotation: str = ""
     """The value of the annotation that asks for another password."""
+    is_held: bool = False
+    """Whether its manifest has mistakes, so that groups and workers stay as they are and only their number follows."""
 
     def leaving(self, draining: frozenset[str] | None) -> Pipeline:
         """The same with other branches on their way out."""
@@ -50,6 +52,10 @@ class Pipeline:
     def waiting(self, growing: frozenset[str]) -> Pipeline:
         """The same with other branches that wait on new partitions."""
         return replace(self, growing=growing)
+
+    def held(self) -> Pipeline:
+        """The same, of a manifest that must not be applied."""
+        return replace(self, is_held=True)
 
     @property
     def is_changing(self) -> bool:

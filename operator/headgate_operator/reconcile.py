@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Findings:
-    """What a pass found. `pipeline` is None when the manifest cannot be loaded; a None problem means all is well."""
+    """What a pass found. `pipeline` is None when the manifest cannot be read; a None problem means all is well."""
 
     generation: int
     pipeline: Pipeline | None
@@ -65,7 +65,7 @@ async def reconcile(
     generation = manifest["metadata"].get("generation", 0)
     pipeline = load(manifest)
     if isinstance(pipeline, Problem):
-        return Findings(generation, None, spec=pipeline)
+        return await _hold(manifest, pipeline, connect)
     redis: Problem | None = None
     workers: Problem | None = None
     writes = 0
@@ -95,6 +95,26 @@ async def reconcile(
         healed=healed,
         draining=draining,
     )
+
+
+async def _hold(
+    manifest: Mapping[str, Any], mistake: Problem, connect: Callable[[Pipeline], Awaitable[Server]]
+) -> Findings:
+    """Leaves groups and workers as they are; the pilot still scales them by the manifest, as far as it can be read.
+
+    By this manifest and not by the last good one: an operator that starts now knows no other, and should do the same.
+    """
+    generation = manifest["metadata"].get("generation", 0)
+    try:
+        pipeline = load_pipeline(manifest).held()
+    except ManifestError:
+        return Findings(generation, None, spec=mistake)
+    redis: Problem | None = None
+    try:
+        await connect(pipeline)
+    except Exception as error:  # noqa: BLE001  # the next pass tries again
+        redis = redis_problem(pipeline, error)
+    return Findings(generation, pipeline, spec=mistake, redis=redis)
 
 
 def load(manifest: Mapping[str, Any]) -> Pipeline | Problem:

@@ -116,8 +116,9 @@ class Steering:
         flight.swept = now
         pipeline = flight.pipeline
         with flight.noting("cannot sweep"):
-            if measurement is None or any(
-                measurement.branches[name].backlog is None for name in pipeline.branch_names
+            if not pipeline.is_held and (
+                measurement is None
+                or any(measurement.branches[name].backlog is None for name in pipeline.branch_names)
             ):
                 # Most likely the server was emptied: a branch without its group has no backlog to measure.
                 ensured = await topology.ensure(server, pipeline)

@@ -37,8 +37,15 @@ class Nothing:
         pytest.fail("applied")
 
 
-async def nowhere(_pipeline):
-    pytest.fail("connected")
+class Untouched:
+    """A server that must not be asked."""
+
+    def __getattr__(self, name):
+        pytest.fail(f"the server was asked: {name}")
+
+
+async def connected(_pipeline):
+    return Untouched()
 
 
 @pytest.mark.parametrize(("field", "wrong"), WRONG.items(), ids=WRONG)
@@ -52,7 +59,8 @@ def test_what_does_not_compile_is_told_with_field_value_and_remedy(field, wrong)
 
 @pytest.mark.parametrize(("field", "wrong"), WRONG.items(), ids=WRONG)
 async def test_the_operator_says_so_in_its_status_and_applies_nothing(field, wrong):
-    findings = await reconcile(wrong, substrate=Nothing(), connect=nowhere)
+    findings = await reconcile(wrong, substrate=Nothing(), connect=connected)
+    assert findings.pipeline.is_held
     status = compose(Scene(findings, None, BEFORE, NOW))
     (condition,) = [each for each in status.conditions if each.type == "SpecValid"]
     assert (condition.status, condition.reason) == ("False", "Invalid")
