@@ -55,3 +55,7 @@ chaos-workers: venv ## a ledger of what workers did while they, their connection
 .PHONY: bench-autoscale
 bench-autoscale: venv ## the pilot beside KEDA and an oracle, on six load traces, and its reaction on a cluster; ARGS='--help'
 	@PYTHONPATH=tests $(BIN)/python -m bench.autoscale $(ARGS)
+
+.PHONY: crash-operator
+crash-operator: venv ## the operator killed before and after every write, and in bad weather; ARGS='--help'
+	@PYTHONPATH=tests $(BIN)/python -m chaos.operator $(ARGS)

@@ -52,8 +52,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, help="default: another one each time; it is in the last line")
     parser.add_argument("--lanes", type=int, default=4, help="operators side by side (default: 4)")
-    parser.add_argument("--sample", type=int, default=0, help="crash points drawn from all (default: every one)")
-    parser.add_argument("--twice", type=int, default=12, help="walks that are killed twice a change (default: 12)")
+    parser.add_argument(
+        "--sample", type=int, default=0, help="crash points drawn from all (default: every one)"
+    )
+    parser.add_argument(
+        "--twice", type=int, default=12, help="walks that are killed twice a change (default: 12)"
+    )
     parser.add_argument("--storms", type=int, default=4, help="walks in each sort of weather (default: 4)")
     parser.add_argument("--logs", type=Path, help="a new folder for the operators' logs (default: not kept)")
     settings = parser.parse_args(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,9 @@ class Campaign:
                 await opened.enter_async_context(Lane.open(api, self._folder / f"{number}", self._base_ms))
                 for number in range(lanes)
             ]
-            await asyncio.gather(*(self._refer(lane, number) for number, lane in enumerate(ready[:_REFERENCES])))
+            await asyncio.gather(
+                *(self._refer(lane, number) for number, lane in enumerate(ready[:_REFERENCES]))
+            )
             dice = random.Random(self._seed)
             if sample:
                 self.points.sample(dice, sample)
@@ -105,13 +108,16 @@ class Campaign:
             self.points.add(place, lane.fate.counts)
         if not self._reference:
             self._reference = states
+            (self._folder / "reference.json").write_text(json.dumps(states, indent=1))
             return
         for change, wanted, found in zip(script(), self._reference, states, strict=True):
             if differs := state.difference(wanted, found):
                 self.tally.differences.append(differs)
                 self._say(f"DIFFERENCE between two references, {change.name}:\n{differs[:4000]}")
 
-    def _jobs(self, dice: random.Random, twice: int, storms: int) -> list[Callable[[Walker], Awaitable[None]]]:
+    def _jobs(
+        self, dice: random.Random, twice: int, storms: int
+    ) -> list[Callable[[Walker], Awaitable[None]]]:
         """What is left when all points are struck, the longest last, as they are taken from the end."""
 
         def second(seed: str) -> Callable[[Walker], Awaitable[None]]:

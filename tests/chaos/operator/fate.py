@@ -1,7 +1,8 @@
 """What becomes of each call an operator makes: it passes, or the operator dies before it or right after it.
 
-Both proxies ask one Fate. A crash point is a write by its name, which of its occurrences since the last change, and the side on which the
-operator dies. Once struck nothing passes any more, in either direction: what the dead process had under way is lost.
+Both proxies ask one Fate. A crash point is a write by its name, which of its occurrences since the last change, and the
+side on which the operator dies. Once struck nothing passes any more, in either direction: what the dead process had
+under way is lost.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Fate:
 
     async def still(self) -> None:
         """Returns when what the dead process had sent out has arrived."""
-        while self._under_way:
+        while self._under_way:  # noqa: ASYNC110 - a death waits for milliseconds
             await asyncio.sleep(0.005)
 
     def _reached(self, point: Point, write: str) -> bool:

@@ -89,7 +89,11 @@ class KubeProxy:
         body = await request.read()
         if request.query.get("watch"):
             return await self._watch(request)
-        write = None if request.method == "GET" else name_of(request.method, request.path, request.query.get("fieldManager", ""), body)
+        write = (
+            None
+            if request.method == "GET"
+            else name_of(request.method, request.path, request.query.get("fieldManager", ""), body)
+        )
         ruled = await self.weather.rule(request.method, request.path_qs)
         if ruled is not None:
             return ruled

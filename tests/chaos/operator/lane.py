@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
 
-from chaos.operator import child, state
+from chaos.operator import nursery, state
 from chaos.operator.api import PIPELINES
 from chaos.operator.controllers import act
 from chaos.operator.fate import Fate
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from chaos.operator.state import State
 
 LETTERS = ("a", "b")
-QUIET_SECONDS = 2.5
+QUIET_SECONDS = 4.0
 """Without any change: longer than every period of the operator, by our clock."""
 _POLL_SECONDS = 0.08
 _STEADY_SECONDS = 0.2
@@ -61,13 +61,13 @@ class Lane:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, api: Api, folder: Path, base_ms: int, pace: float = child.PACE) -> AsyncIterator[Lane]:
+    async def open(
+        cls, api: Api, folder: Path, base_ms: int, pace: float = nursery.PACE
+    ) -> AsyncIterator[Lane]:
         """A lane with its own pair of servers; gone when left."""
         folder.mkdir(parents=True)
         with contextlib.ExitStack() as running:
-            ports = {
-                letter: int(running.enter_context(redis7()).rsplit(":", 1)[1]) for letter in LETTERS
-            }
+            ports = {letter: int(running.enter_context(redis7()).rsplit(":", 1)[1]) for letter in LETTERS}
             lane = cls(api, folder, ports, base_ms, pace)
             await lane.kube.start(folder / "kubeconfig")
             for proxy in lane._servers.values():
@@ -92,7 +92,9 @@ class Lane:
         await self.kill()
         self.namespace, self.kube.weather, self.collects = namespace, weather, True
         await self._api.call(
-            "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            "POST",
+            "/api/v1/namespaces",
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         )
         for letter, url in self.urls.items():
             await self._redis[letter].flushall()
@@ -121,10 +123,13 @@ class Lane:
 
     def start(self) -> None:
         """Another operator."""
-        birth = child.Birth(
-            self.namespace, str(self._folder / "kubeconfig"), str(self._folder / f"{self.namespace}.log"), self.pace
+        birth = nursery.Birth(
+            self.namespace,
+            str(self._folder / "kubeconfig"),
+            str(self._folder / f"{self.namespace}.log"),
+            self.pace,
         )
-        self._operator = child.start(birth)
+        self._operator = nursery.start(birth)
 
     async def kill(self) -> None:
         """SIGKILL; returns when nothing of the dead one is on its way any more."""
@@ -199,7 +204,9 @@ class Lane:
             elif now - since > QUIET_SECONDS:
                 return found
             if now > deadline:
-                raise UnsettledError(f"in {self.namespace} after {seconds:g} s still not settled: {_told(objects)}")
+                raise UnsettledError(
+                    f"in {self.namespace} after {seconds:g} s still not settled: {_told(objects)}"
+                )
             await asyncio.sleep(_POLL_SECONDS)
 
     async def reached(self, wanted: State, seconds: float) -> str:
@@ -228,7 +235,9 @@ def _is_told(objects: list[Manifest]) -> bool:
     if pipeline is None:
         return True
     seen = (pipeline.get("status") or {}).get("observedGeneration")
-    return bool(seen == pipeline["metadata"]["generation"] and "deletionTimestamp" not in pipeline["metadata"])
+    return bool(
+        seen == pipeline["metadata"]["generation"] and "deletionTimestamp" not in pipeline["metadata"]
+    )
 
 
 def _told(objects: list[Manifest]) -> str:

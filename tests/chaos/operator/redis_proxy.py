@@ -14,13 +14,38 @@ from headgate.streams.script import ALL
 
 _INCOMPLETE = object()
 _READS = {
-    *("GET", "HGET", "HMGET", "HGETALL", "EXISTS", "TYPE", "SCAN", "PING", "XREAD", "XLEN", "XINFO", "XRANGE"),
-    *("HKEYS", "LLEN", "LRANGE", "ZRANGE", "ZCARD", "PTTL", "TTL", "AUTH", "HELLO", "SELECT", "INFO", "XPENDING"),
+    *(
+        "GET",
+        "HGET",
+        "HMGET",
+        "HGETALL",
+        "EXISTS",
+        "TYPE",
+        "SCAN",
+        "PING",
+        "XREAD",
+        "XLEN",
+        "XINFO",
+        "XRANGE",
+    ),
+    *(
+        "HKEYS",
+        "LLEN",
+        "LRANGE",
+        "ZRANGE",
+        "ZCARD",
+        "PTTL",
+        "TTL",
+        "AUTH",
+        "HELLO",
+        "SELECT",
+        "INFO",
+        "XPENDING",
+    ),
     *("XREVRANGE", "ZSCORE", "CLIENT", "ACL", "COMMAND", "HLEN", "MEMORY", "CONFIG"),
 }
 _SCRIPTS = {script.sha: script for script in ALL}
 _TAG = re.compile(rb"\{[^}]*:(\d+)\}:?(.*)", re.DOTALL)
-_BLOCK = b"BLOCK"
 
 
 class RedisProxy:
@@ -55,7 +80,12 @@ class RedisProxy:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
-        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._port)
+        except (OSError, asyncio.CancelledError):
+            self._open.discard(task)
+            writer.transport.abort()
+            return
         requests, replies = hiredis.Reader(), hiredis.Reader(notEnoughData=_INCOMPLETE)
         try:
             while data := await reader.read(65536):
@@ -88,9 +118,12 @@ class RedisProxy:
                 each.transport.abort()
 
     def _hurried(self, command: list[bytes]) -> tuple[bytes, ...]:
-        if command[0].upper() == b"XREAD" and _BLOCK in command:
-            at = command.index(_BLOCK) + 1
-            command[at] = str(max(1, int(int(command[at]) / self._pace))).encode()
+        """The command with the server's times shortened too: of a blocking read, of a gate that expires."""
+        verb = command[0].upper()
+        for name, spared in ((b"BLOCK", 1.0), (b"PX", 2.0)):
+            if verb in (b"XREAD", b"SET") and name in command:
+                at = command.index(name) + 1
+                command[at] = str(max(1, int(int(command[at]) * spared / self._pace))).encode()
         return tuple(command)
 
 

@@ -137,6 +137,7 @@ def _add_branch(spec: dict[str, Any]) -> None:
 def _scale_limits(spec: dict[str, Any]) -> None:
     spec["branches"][0]["scale"] |= {"min": 2, "max": 5}
     spec["branches"][1]["scale"] |= {"max": 3}
+    spec["source"]["partitions"] = PARTITIONS + 1
 
 
 def _handler_change(spec: dict[str, Any]) -> None:

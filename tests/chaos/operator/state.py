@@ -29,10 +29,20 @@ if TYPE_CHECKING:
 
 NAME = "media"
 _TIMES = {"creationTimestamp", "deletionTimestamp", "lastTransitionTime", "time", "lastScaleTime"}
-_FIGURES = {"ageSeconds", "oldestSeconds", "arrivalPerSecond", "settledPerSecond", "publishedPerSecond", "trend"}
+_FIGURES = {
+    "ageSeconds",
+    "oldestSeconds",
+    "arrivalPerSecond",
+    "settledPerSecond",
+    "publishedPerSecond",
+    "trend",
+}
 _BOOKKEEPING = {"resourceVersion", "generation", "selfLink", "deletionGracePeriodSeconds"}
 _LEFT_OUT = _TIMES | _FIGURES | _BOOKKEEPING
 _RATE = re.compile(r"\d+\.\d+")
+_MOMENT = re.compile(r":\d{13}\b")
+_PASSING = re.compile(r":opening$")
+"""Keys that are there for some seconds after partitions were added."""
 
 State = dict[str, Any]
 
@@ -100,6 +110,8 @@ async def of_redis(client: redis.asyncio.Redis, namespace: str) -> State:
     state: State = {}
     names = sorted({name async for name in client.scan_iter(match=f"hg:{{{namespace}/*", count=1000)})
     for name in names:
+        if _PASSING.search(_text(name)):
+            continue
         kind = (await client.type(name)).decode()
         try:
             value = await _READERS[kind](client, name)
@@ -124,7 +136,8 @@ async def _string(client: redis.asyncio.Redis, name: bytes) -> Any:
 
 async def _hash(client: redis.asyncio.Redis, name: bytes) -> Any:
     found = await client.hgetall(name)
-    return {_text(field): _text(value) for field, value in sorted(found.items())}
+    # `grown` says when partitions were added.
+    return {_text(field): _MOMENT.sub(":(a time)", _text(value)) for field, value in sorted(found.items())}
 
 
 async def _zset(client: redis.asyncio.Redis, name: bytes) -> Any:

@@ -45,7 +45,9 @@ class Tally:
 class Walker:
     """Walks through the script on one lane, again and again. `say` gets a line a difference."""
 
-    def __init__(self, lane: Lane, reference: Sequence[State], tally: Tally, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, lane: Lane, reference: Sequence[State], tally: Tally, say: Callable[[str], None]
+    ) -> None:
         self._lane = lane
         self._reference = reference
         self._tally = tally
@@ -121,7 +123,9 @@ class Walker:
             if not await self._agrees(number, "killed at rest", PATIENCE_SECONDS):
                 return
             if (after := await self._lane.versions()) != before:
-                changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+                changed = [
+                    name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+                ]
                 self._differs(number, "killed at rest", f"a second pass wrote {', '.join(sorted(changed))}")
 
     async def _dies(self, number: int) -> bool:
