@@ -18,7 +18,7 @@ from headgate_operator.autoscale_rates import SHORTEST_SECONDS, Arrivals, Worker
 from headgate_operator.autoscale_starts import Starts
 from headgate_operator.autoscale_window import Growth, Window
 
-__all__ = ["Decision", "ScaleLimits", "ScalerInputs", "ScalerState", "WorkerRate", "decide"]
+__all__ = ["Decision", "ScaleLimits", "ScalerInputs", "ScalerState", "WorkerRate", "counted", "decide"]
 
 SURGE_SECONDS = 5.0  # least time for which workers of a backlog must have been superfluous
 LONG_HANDLER_SECONDS = 10.0  # a third of a worker's time to drain: a mean handler that long may outlast it
@@ -83,7 +83,7 @@ def _fixed(state: ScalerState, inputs: ScalerInputs, replicas: int, reason: str,
     """A number that no rate has a say in; the windows start anew with it."""
     window = Window(((inputs.now, replicas),))
     state = replace(state, targets=window, steady=window, guessed=False)
-    return Decision(state, replicas, reason, f"{_workers(replicas)}: {why}")
+    return Decision(state, replicas, reason, f"{counted(replicas)}: {why}")
 
 
 def _whole(workers: float, limits: ScaleLimits) -> int:
@@ -179,7 +179,7 @@ class _Choice:
 
     def _down(self, kept: int) -> Decision:
         window = f"{self.limits.scale_down_after_seconds:g} s"
-        why = f"{_workers(self.target)} would do now, but not for what arrived in the last {window}"
+        why = f"{counted(self.target)} would do now, but not for what arrived in the last {window}"
         return self._decided(kept, "Window", why)
 
     def _why(self) -> tuple[str, str]:
@@ -198,8 +198,8 @@ class _Choice:
         if replicas < holders and (self.state.rate.handler_seconds or 0.0) >= LONG_HANDLER_SECONDS:
             # A handler this long may outlast the time a worker has to drain: only idle ones are stopped.
             replicas, reason = holders, "Window"
-            why = f"{_workers(self.target)} would do now, but so many are in the middle of long events"
-        return Decision(self.state, replicas, reason, f"{_workers(replicas)}: {why} ({self._figures()})")
+            why = f"{counted(self.target)} would do now, but so many are in the middle of long events"
+        return Decision(self.state, replicas, reason, f"{counted(replicas)}: {why} ({self._figures()})")
 
     def _figures(self) -> str:
         inputs, state = self.inputs, self.state
@@ -217,7 +217,8 @@ class _Choice:
         return ", ".join(parts)
 
 
-def _workers(count: int) -> str:
+def counted(count: int) -> str:
+    """So many workers, in words."""
     return f"{count} worker" if count == 1 else f"{count} workers"
 
 

@@ -91,7 +91,7 @@ class Scaling:
         if granted >= decision.replicas:
             return decision
         why = (
-            f"{granted} workers: {decision.replicas} are wanted, but namespace {namespace} may have"
+            f"{autoscale.counted(granted)}: {decision.replicas} are wanted, but namespace {namespace} may have"
             f" {self._totals.total} in all, and this is the branch's share ({decision.reason}: {decision.sentence})"
         )
         return replace(decision, replicas=granted, reason="Total", sentence=why)
