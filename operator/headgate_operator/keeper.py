@@ -22,6 +22,7 @@ from headgate_operator.events import Notice, Severity, Subject, healing
 from headgate_operator.leader import LeadershipLostError
 from headgate_operator.logins import ROTATE
 from headgate_operator.manifests import PIPELINE_LABEL
+from headgate_operator.moving import farewell
 from headgate_operator.pipeline import ManifestError, load_pipeline
 from headgate_operator.plan import is_dry_run, plan
 from headgate_operator.problem import Problem
@@ -307,7 +308,14 @@ class Keeper:
 
     async def _connect(self, pipeline: Pipeline) -> Server:
         source = await self._substrate.redis(pipeline)
-        return await self._servers.assign(pipeline, source.url)
+        notice: Notice | None = None
+        if (old := self._servers.other(pipeline, source.url)) is not None:
+            async with self._servers.visit(source.url) as new:
+                notice = await farewell(pipeline, old, new)
+        server = await self._servers.assign(pipeline, source.url)
+        if notice is not None:
+            await self._recorder.record(Subject(pipeline.namespace, pipeline.name, pipeline.uid), notice)
+        return server
 
     async def _server(self, pipeline: Pipeline) -> Server:
         """The server for the last time: as assigned, since the Secret may be gone before the pipeline."""

@@ -52,6 +52,11 @@ class Servers:
         finally:
             await server.aclose()
 
+    def other(self, pipeline: Pipeline, url: str) -> Server | None:
+        """The server that carries the pipeline now, if that is another than the one at this URL."""
+        known = self._urls.get((pipeline.namespace, pipeline.name))
+        return None if known in {None, url} else self._servers[known or ""]
+
     def of(self, pipeline: Pipeline) -> Server:
         """The server that carries the pipeline; raises KeyError when none was assigned."""
         return self._servers[self._urls[pipeline.namespace, pipeline.name]]
