@@ -155,6 +155,7 @@ class Operator:
             total=settings.most_workers,
             permit=self._permit,
             ticked=self._vitals.ticked,
+            decided=self._vitals.decided,
         )
         # In a thread of its own: a loop that is busy with a thousand pipelines must not lose the lead by that.
         self._lease_thread, self._lease_cluster = Beside("lease"), cluster.beside()

@@ -53,7 +53,8 @@ class Pilot:
 
     `rest_seconds` of a TICK_SECONDS lets none rest; no namespace gets more than `total` workers, unless that is 0.
     `permit` is asked before each look and may raise to end the flight.
-    `listeners` hear of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began.
+    `listeners` hear of every new reading, `ticked` of every tick: its seconds, and how many seconds late it began;
+    `decided` of each decision about workers that differs from the one before: its reason.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class Pilot:
         total: int = 0,
         permit: Callable[[], None] = lambda: None,
         ticked: Callable[[float, float], None] = lambda _seconds, _late: None,
+        decided: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self._server_for = server_for
         self._substrate = substrate
-        self._steering = Steering(substrate, total=total)
+        self._steering = Steering(substrate, total=total, decided=decided)
         self._clock = clock
         self._rest_seconds = rest_seconds
         self._permit = permit

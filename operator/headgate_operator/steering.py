@@ -16,6 +16,8 @@ from headgate_operator.scaling import Scaling, asked
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate.streams import BranchMeasurement, PipelineMeasurement, Server
     from headgate_operator.autoscale import Decision
     from headgate_operator.flight import Flight
@@ -27,10 +29,16 @@ log = structlog.get_logger()
 
 
 class Steering:
-    """Decides for a pipeline and applies it, through `substrate`; at most `total` workers in a namespace, 0 for any."""
+    """Decides for a pipeline and applies it, through `substrate`; at most `total` workers in a namespace, 0 for any.
 
-    def __init__(self, substrate: Substrate, *, total: int = 0) -> None:
+    `decided` hears the reason of each decision about workers that differs from the one before.
+    """
+
+    def __init__(
+        self, substrate: Substrate, *, total: int = 0, decided: Callable[[str], None] = lambda _reason: None
+    ) -> None:
         self._substrate = substrate
+        self._decided = decided
         self._gating = Gating()
         self._scaling = Scaling(substrate, total=total)
         self._draining = Draining(substrate)
@@ -57,6 +65,7 @@ class Steering:
             if observed is not None:
                 published = 0 if measurement is None else measurement.published
                 decision = await self._scaling.scale(flight, branch, found, published, now)
+                self._tell(flight, branch.name, decision)
             else:
                 self._scaling.note(flight, branch, now)
             if found is not None:
@@ -93,6 +102,12 @@ class Steering:
             draining=draining,
             error="; ".join(flight.errors),
         )
+
+    def _tell(self, flight: Flight, branch: str, decision: Decision) -> None:
+        before = flight.reading.branches.get(branch) if flight.reading is not None else None
+        last = before.decision if before is not None else None
+        if last is None or (last.reason, last.replicas) != (decision.reason, decision.replicas):
+            self._decided(decision.reason)
 
     async def _note_closed(
         self, server: Server, flight: Flight, branch: str, found: BranchMeasurement | None

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headgate.streams import BranchMeasurement, Closed
+from headgate_cli.manifests import load
 from headgate_operator.autoscale import ScalerState, WorkerRate
 from headgate_operator.flight import Flight
 from headgate_operator.scaling import Scaling
 from headgate_operator.substrates import Workers
 from headgate_operator.substrates.sightings import Sightings
+from unit.pilots import NOOP, World, measured
 from unit.pipelines import pipeline
 
 if TYPE_CHECKING:
@@ -215,3 +217,17 @@ def test_of_a_deployment_readiness_lost_is_a_restart_but_not_in_a_roll_out_or_on
     assert restarts(3, 2, 1, 1) == 2, "a roll-out replaces them"
     assert restarts(3, 2, 2) == 2
     assert restarts(3, 2, 0) == 4
+
+
+def test_a_decision_is_told_when_it_differs_from_the_one_before_and_not_each_second(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    told: list[str] = []
+    world = World(monkeypatch, decided=told.append)
+    world.pilot.add(load(NOOP).pipeline)
+    world.found["default"] = measured(high=6)
+    world.tick()
+    assert told == ["Backlog", "Backlog"]  # two branches
+    for _ in range(5):
+        world.tick()
+    assert told == ["Backlog", "Backlog", "Steady", "Steady"]
