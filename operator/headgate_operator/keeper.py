@@ -169,8 +169,7 @@ class Keeper:
         async with room.lock:
             try:
                 pipeline = load_pipeline(manifest)
-                await self._remove_workers(pipeline)
-                count = await topology.remove(await self._server(pipeline), pipeline)
+                count = await self._take_down(pipeline)
                 log.info("pipeline removed", pipeline=str(pipeline), keys=count)
                 await self._dismiss(pipeline)
             except (Problem, ManifestError) as problem:
@@ -186,6 +185,21 @@ class Keeper:
                 )
             await self._servers.release(*key)
             self._substrate.forget(*key)
+
+    async def _take_down(self, pipeline: Pipeline) -> int:
+        """Stops the workers, then removes the keys, for one that still runs makes some again; returns their number.
+
+        Nobody waits for workers when the server is gone: they have a grace period, and whoever deletes, none.
+        """
+        stopping = asyncio.create_task(self._remove_workers(pipeline))
+        try:
+            server = await self._server(pipeline)
+            await topology.answer(server)
+            await stopping
+            return await topology.remove(server, pipeline)
+        finally:
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
 
     async def _dismiss(self, pipeline: Pipeline) -> None:
         """Removes the pipeline's user, if it has one; an event tells of one that is left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -20,10 +20,13 @@ from headgate_operator.api import OnRemove
 from headgate_operator.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headgate.streams import Ensured, Server
     from headgate_operator.pipeline import Pipeline
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 ENSURE_SECONDS = 10.0
 REMOVE_SECONDS = 20.0
@@ -74,18 +77,27 @@ async def _reopen(server: Server, pipeline: Pipeline) -> None:
             log.info("branch reopened", pipeline=str(pipeline), branch=branch.name)
 
 
+async def answer(server: Server) -> None:
+    """Returns when the server answers; raises Problem as `remove` does."""
+    await _patiently(server.ping)
+
+
 async def remove(server: Server, pipeline: Pipeline) -> int:
     """Removes every key of the pipeline; returns how many there were.
 
     Tries REMOVE_ATTEMPTS times within REMOVE_SECONDS, so that a server that is gone for good holds nobody up; raises
     Problem after that.
     """
+    return await _patiently(lambda: remove_pipeline(server, pipeline.keys))
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
     deadline = asyncio.get_running_loop().time() + REMOVE_SECONDS
     failure: Exception = TimeoutError(f"no answer within {REMOVE_SECONDS:g} s")
     for attempt in range(1, REMOVE_ATTEMPTS + 1):
         try:
             async with asyncio.timeout_at(deadline):
-                return await remove_pipeline(server, pipeline.keys)
+                return await work()
         except TimeoutError:
             break
         except ServerUnavailableError as error:
