@@ -32,7 +32,7 @@ from headgate.streams.users import COMMANDS, PipelineUser, Users, UsersForbidden
 from headgate.worker.composer import Composer
 from streams.desk import QUICK, desk, eventually, take
 from streams.fleets import cluster_with_replicas, sentinels, single
-from streams.test_acl import GUIDE
+from streams.test_acl import GUIDE, ON_CLUSTER, rights
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
@@ -194,15 +194,34 @@ async def test_a_password_gives_way_to_another_without_a_moment_in_which_neither
         assert tuple(found) == works
 
 
-async def test_a_user_that_is_removed_is_out_at_once(server: Server, users: Users) -> None:
+async def test_a_user_that_is_removed_is_out_at_once(users: Users) -> None:
     await users.ensure(CANAL)
-    async with aclosing(Server.connect(url_of(server.url, CANAL))) as theirs:
-        await theirs.ping()
-        assert await users.remove(CANAL.name) == {}
-        with pytest.raises(ServerUnavailableError):
-            await theirs.ping()
-        assert not await logs_in(server.url, CANAL, CANAL.passwords[0])
-        assert await users.remove(CANAL.name) == {}
+    theirs = Nodes(url_of(users.nodes.target.text, CANAL))
+    (address, *_) = await users.nodes.addresses()
+    assert await theirs.ask_one(address, ("PING",)) == [True]
+    assert await users.remove(CANAL.name) == {}
+    assert isinstance(await theirs.ask_one(address, ("PING",)), ServerUnavailableError)
+    again = await theirs.ask_one(address, ("PING",))
+    assert isinstance(again, ServerRefusedError)
+    assert "WRONGPASS" in str(again)
+    assert await users.remove(CANAL.name) == {}
+    await theirs.aclose()
+
+
+async def test_the_operators_rights_of_the_guide_are_enough_to_make_users(users: Users) -> None:
+    addresses = await users.nodes.addresses()
+    cluster = [*ON_CLUSTER, "+cluster|nodes"] if users.nodes.target.is_cluster else []
+    await users.nodes.ask(("ACL", "SETUSER", "headgate-operator", "reset", *rights("operator"), *cluster))
+    parts = urlsplit(users.nodes.target.text)
+    theirs = urlunsplit(parts._replace(netloc=f"headgate-operator:SECRET@{parts.netloc}"))
+    try:
+        async with users_at(theirs) as limited:
+            assert await limited.ensure(CANAL) == (len(addresses), {})
+            answers = await limited.nodes.ask(("ACL", "USERS"))
+            assert all(CANAL.name.encode() in answer[0] for answer in answers.values())
+            assert await limited.remove(CANAL.name) == {}
+    finally:
+        await users.remove("headgate-operator")
 
 
 async def test_a_server_that_gives_no_right_to_make_users_says_so() -> None:
