@@ -397,22 +397,27 @@ async def eventually(check: Any) -> Any:
             await asyncio.sleep(0.1)
 
 
+def started(server: ApiServer, url: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """An operator of these tests' namespace that serves KEDA at a port."""
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(server.kubeconfig),
+        "HEADGATE_REDIS_URL": url,
+        "HEADGATE_SCALER_ADDRESS": f"127.0.0.1:{port}",
+    }
+    command = [str(Path(sys.executable).with_name("headgate")), "operator", "--namespace", SPACE]
+    command += ["--metrics-port", "0", "--health-port", "0", "--scaler-port", str(port)]
+    with log.open("wb") as sink:
+        return subprocess.Popen(command, env=environment, stderr=sink)
+
+
 async def test_kedas_own_client_is_answered_by_the_operator_from_first_event_to_lost_server(
     with_keda, keda, tmp_path
 ):
     port = free_port()
     with redis7() as url:
         pipeline = applied(with_keda, manifest("asked", engine("Keda")))
-        environment = {
-            **os.environ,
-            "KUBECONFIG": str(with_keda.kubeconfig),
-            "HEADGATE_REDIS_URL": url,
-            "HEADGATE_SCALER_ADDRESS": f"127.0.0.1:{port}",
-        }
-        command = [str(Path(sys.executable).with_name("headgate")), "operator", "--namespace", SPACE]
-        command += ["--metrics-port", "0", "--health-port", "0", "--scaler-port", str(port)]
-        with (tmp_path / "operator.log").open("wb") as log:
-            operator = subprocess.Popen(command, env=environment, stderr=log)  # noqa: ASYNC220  # it starts at once
+        operator = started(with_keda, url, port, tmp_path / "operator.log")
         client = KedaClient(keda, tmp_path, port)
         try:
             await eventually(lambda: _true(made(with_keda, "asked-work")))
@@ -454,6 +459,38 @@ async def test_kedas_own_client_is_answered_by_the_operator_from_first_event_to_
     finally:
         operator.kill()
         await client.channel.close()
+
+
+async def test_only_the_operator_that_leads_listens_and_the_next_one_does_when_it_leads(
+    with_keda, keda, tmp_path
+):
+    ports = [free_port(), free_port()]
+    applied(with_keda, manifest("handed", engine("Keda")))
+    running: list[subprocess.Popen[bytes]] = []
+    clients = [KedaClient(keda, tmp_path, port) for port in ports]
+    with redis7() as url:
+        try:
+            running.append(started(with_keda, url, ports[0], tmp_path / "first.log"))
+            await eventually(lambda: _true(made(with_keda, "handed-work")))
+            reference = clients[0].reference(with_keda, "handed-work")
+            await eventually(lambda: clients[0].calls.GetMetricSpec(reference))
+            pushed = clients[0].calls.StreamIsActive(reference)
+            assert (await pushed.read()).result is False
+            running.append(started(with_keda, url, ports[1], tmp_path / "second.log"))
+            second = tmp_path / "second.log"
+            await eventually(lambda: _true("waiting to lead" in second.read_text()))
+            with pytest.raises(grpc.aio.AioRpcError):
+                await clients[1].calls.GetMetricSpec(reference)
+            running[0].terminate()
+            assert await pushed.read() is grpc.aio.EOF
+            await eventually(lambda: clients[1].calls.IsActive(reference))
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                await asyncio.to_thread(process.wait, WAIT_SECONDS)
+            for client in clients:
+                await client.channel.close()
 
 
 async def _true(found: Any) -> Any:
