@@ -226,7 +226,12 @@ def main() -> int:
             cluster.namespace(NAMESPACE),
             cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address,
         ):
-            figures = _measure(cluster, f"redis://{address}")
+            try:
+                figures = _measure(cluster, f"redis://{address}")
+            except Exception:
+                for title, text in cluster.diagnosis():
+                    _say(f"{title}\n{text}")
+                raise
     finally:
         if not ran_before:
             stop_cluster()
