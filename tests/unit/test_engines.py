@@ -17,7 +17,9 @@ from headgate_operator.engines import messages
 from headgate_operator.engines.figures import Figures
 from headgate_operator.engines.manifests import EXTERNAL_METRIC
 from headgate_operator.engines.scaler import scaler
+from headgate_operator.engines.service import ScalerService
 from headgate_operator.flight import Flight
+from headgate_operator.pilot import Pilot
 from headgate_operator.problem import Problem
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.rest import is_at_rest
@@ -278,6 +280,38 @@ async def test_a_port_that_is_taken_is_named(world):
         with pytest.raises(OSError, match=f"scaler port: {port}: "):
             async with scaler(Figures(lambda *_: None), port):
                 pass
+
+
+@pytest.mark.parametrize("address", ["headgate-scaler", "headgate-scaler:", ":6000", "headgate-scaler:grpc"])
+async def test_an_address_at_which_nobody_could_be_reached_is_refused(address):
+    pilot = Pilot(lambda _: None, Elsewhere())
+    with pytest.raises(ValueError, match="HEADGATE_SCALER_ADDRESS: "):
+        ScalerService(pilot, address, 0)
+
+
+async def test_without_an_address_nothing_is_served():
+    service = ScalerService(Pilot(lambda _: None, Elsewhere()), None, 0)
+    await service.start()
+    assert service.port == 0
+    await service.stop()
+
+
+async def test_a_reading_of_the_pilot_is_what_keda_is_told(monkeypatch):
+    pilot, world = Pilot(lambda _: None, Elsewhere()), World()
+    monkeypatch.setattr(pilot, "reading", lambda *_: world.reading)
+    service = ScalerService(pilot, ADDRESS, 0)
+    await service.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+            world.show(0, backlog=0)
+            stream = Keda(channel).activity()
+            assert (await stream.read()).result is False
+            world.show(2)
+            for tell in pilot.listeners:
+                tell(("shop", "orders"))
+            assert (await stream.read()).result is True
+    finally:
+        await service.stop()
 
 
 class Elsewhere:

@@ -18,10 +18,17 @@ log = structlog.get_logger()
 class ScalerService:
     """The external scaler over a pilot's readings, at `port`, 0 for any free one; without `address` it serves nothing.
 
-    `address` is the host:port at which KEDA reaches it.
+    `address` is the host:port at which KEDA reaches it; raises ValueError when it is none.
     """
 
     def __init__(self, pilot: Pilot, address: str | None, port: int) -> None:
+        if address is not None:
+            host, _, number = address.rpartition(":")
+            if not host or not number.isdecimal():
+                raise ValueError(
+                    f"HEADGATE_SCALER_ADDRESS: {address!r}: not host:port: name the Service at which KEDA reaches the"
+                    " operator, as headgate-scaler.headgate:6000"
+                )
         self._address = address
         self.port = port
         """Where it serves, once it has started."""
