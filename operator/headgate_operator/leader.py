@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _RENEWALS = 3  # a holder renews once in this many tries of the others: they only read, and should see it soon
-_PATIENCE = 0.6  # of the deadline is one try given: a busy API server needs time, a dead connection a second try
+_ROOM = 6  # a lease lasts at least so many times what the slowest of late renewals took
+_FADING = 0.95  # of how slow the slowest was is left after each renewal
 _SHORTEST_SECONDS = 0.05  # between two tries, however soon the Lease runs out
 
 _API = ("coordination.k8s.io/v1", "Lease")
@@ -42,18 +43,23 @@ class LeadershipLostError(Exception):
 
 @dataclass(frozen=True)
 class LeaseTimes:
-    """Seconds: a lease lasts, its holder keeps trying to renew it, and between two tries of anybody."""
+    """Seconds: a lease lasts, its holder keeps trying to renew it, and between two tries of anybody.
+
+    Where the API server is so slow that a lease of `duration` might be lost by that alone, it lasts up to `longest`.
+    """
 
     duration: float = 4
     renew_deadline: float = 3.2
     retry: float = 0.25
+    longest: float = 15
 
     @classmethod
     def lasting(cls, duration: float) -> LeaseTimes:
         """The times in the proportions of the usual ones."""
         usual = cls()
         share = duration / usual.duration
-        return cls(duration, usual.renew_deadline * share, usual.retry * share)
+        longest = max(duration, usual.longest)
+        return cls(duration, usual.renew_deadline * share, usual.retry * share, longest)
 
 
 class Leader:
@@ -81,6 +87,8 @@ class Leader:
         self._seen: tuple[str, float] = ("", 0.0)
         self._is_alive = is_alive
         self._held_until = float("-inf")
+        self._lasts = self._times.duration
+        self._slowest = 0.0
         self.identity = identity
         self.leads = False
         self.last_round = time.monotonic()
@@ -100,8 +108,7 @@ class Leader:
             await asyncio.sleep(_RENEWALS * self._jittered())
             if self.leads and self._is_alive() and await self._try():
                 continue
-            lasted = self._held_until - self._times.duration + self._times.renew_deadline
-            if not self.leads or not self._held_by_self() or time.monotonic() > lasted:
+            if not self.leads or not self._held_by_self() or time.monotonic() > self._deadline():
                 self.leads = False
                 raise LeadershipLostError(f"lease {self._namespace}/{self._name} could not be renewed")
 
@@ -129,7 +136,9 @@ class Leader:
         # The Lease counts from when it was written, not from when we heard of it.
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._times.renew_deadline * _PATIENCE):
+            # A renewal that is given up may be made all the same, and costs two more calls: it has all there is.
+            patience = self._deadline() - started if self.leads else self._times.renew_deadline
+            async with asyncio.timeout(max(patience, _SHORTEST_SECONDS)):
                 held = await self._round()
         except (ConflictError, NotFoundError):
             self._is_fresh = False  # not as it was left: a renewal whose answer was lost, or another's
@@ -137,10 +146,17 @@ class Leader:
         except (ClusterError, TimeoutError) as error:
             log.warning("lease not reachable", error=str(error) or "timed out")
             return False
+        finally:
+            self._slowest = max(time.monotonic() - started, self._slowest * _FADING)
         self.last_round = time.monotonic()
         if held:
-            self._held_until = started + self._times.duration
+            self._held_until = started + self._lasts
         return held
+
+    def _deadline(self) -> float:
+        """Until when a renewal is of use, by the monotonic clock."""
+        spare = 1 - self._times.renew_deadline / self._times.duration
+        return self._held_until - spare * self._lasts
 
     async def _round(self) -> bool:
         if self._lease is not None and self._held_by_self() and self._is_fresh:
@@ -180,13 +196,14 @@ class Leader:
         return self._times.retry * random.uniform(0.8, 1.0)
 
     def _desired(self, current: Manifest | None) -> Manifest:
+        self._lasts = math.ceil(min(max(self._times.duration, _ROOM * self._slowest), self._times.longest))
         spec = dict(current["spec"]) if current else {}
         if spec.get("holderIdentity") != self.identity:
             spec["acquireTime"] = _now()
             spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (1 if current else 0)
         spec |= {
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": math.ceil(self._times.duration),
+            "leaseDurationSeconds": int(self._lasts),
             "renewTime": _now(),
         }
         base = current or {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,7 +38,7 @@ async def cluster(api_server, monkeypatch):
 @pytest.fixture
 def candidate(cluster, request):
     """Makes candidates for a Lease of the test's own."""
-    lease = request.node.name.replace("_", "-")[:60]
+    lease = request.node.name.replace("_", "-")[:60].strip("-")
     return lambda identity: Leader(cluster, "default", lease, identity, QUICK)
 
 
@@ -110,7 +110,48 @@ async def test_transitions_are_counted_and_times_are_written(candidate, cluster,
     await first.acquire()
     await first.release()
     await second.acquire()
-    name = request.node.name.replace("_", "-")[:60]
+    name = request.node.name.replace("_", "-")[:60].strip("-")
     spec = (await cluster.get(*LEASE, name))["spec"]
     assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("second", 1)
     assert spec["renewTime"] >= spec["acquireTime"]
+
+
+async def test_one_whose_lease_ran_out_unrenewed_may_not_write_though_it_has_not_noticed(candidate):
+    first = candidate("first")
+    with pytest.raises(LeadershipLostError):
+        first.permit()
+    await first.acquire()
+    first.permit()
+    await asyncio.sleep(QUICK.duration)
+    with pytest.raises(LeadershipLostError):
+        first.permit()
+    with pytest.raises(LeadershipLostError):
+        await first.keep()
+
+
+async def test_one_whose_process_hangs_does_not_keep_the_lead(cluster, request):
+    lease = request.node.name.replace("_", "-")[:60].strip("-")
+    hung = Leader(cluster, "default", lease, "hung", QUICK, is_alive=lambda: False)
+    await hung.acquire()
+    with pytest.raises(LeadershipLostError):
+        await hung.keep()
+
+
+async def test_a_slow_api_server_makes_the_lease_longer_instead_of_costing_the_lead(
+    cluster, monkeypatch, request
+):
+    lease, usual, call = request.node.name.replace("_", "-")[:30].strip("-"), LeaseTimes(), Cluster._call
+    first = Leader(cluster, "default", lease, "first", usual)
+    await first.acquire()
+
+    async def slowly(*arguments: Any) -> Any:
+        await asyncio.sleep(1)
+        return await call(*arguments)
+
+    monkeypatch.setattr(Cluster, "_call", slowly)
+    keeping = asyncio.create_task(first.keep())
+    await asyncio.sleep(2 * usual.duration)
+    assert not keeping.done()
+    keeping.cancel()
+    spec = (await cluster.get(*LEASE, lease))["spec"]
+    assert usual.duration < spec["leaseDurationSeconds"] <= usual.longest

@@ -2,122 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import pytest
 from msgspec import structs
 
 from headgate.event import Lane
-from headgate.streams import (
-    BranchMeasurement,
-    Closed,
-    Ensured,
-    Gate,
-    LaneMeasurement,
-    PipelineMeasurement,
-    ServerUnavailableError,
-    Swept,
-)
+from headgate.streams import Gate, PipelineMeasurement, ServerUnavailableError
 from headgate_cli.manifests import load
-from headgate_operator import gating, steering, topology
-from headgate_operator import pilot as pilot_module
+from headgate_operator import steering
 from headgate_operator.api import GateState
-from headgate_operator.pilot import Pilot
-from headgate_operator.substrates import Workers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from headgate_operator.pipeline import Pipeline
-
-NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
-
-
-class Place:
-    """Workers that are ready as soon as they are asked for; a real one would take seconds for each law."""
-
-    def __init__(self) -> None:
-        self.workers: dict[str, int] = {}
-        self.calls: list[tuple[str, str, int]] = []
-        self.broken: set[str] = set()
-
-    async def apply(self, _: Pipeline) -> int:
-        return 0
-
-    async def observe(self, pipeline: Pipeline) -> dict[str, Workers]:
-        if str(pipeline) in self.broken:
-            raise OSError("no API server")
-        counts = {name: self.workers.get(f"{pipeline}/{name}", 0) for name in pipeline.branch_names}
-        return {name: Workers(count, count, count) for name, count in counts.items()}
-
-    async def scale(self, pipeline: Pipeline, branch: str, replicas: int, _: Mapping[str, int]) -> None:
-        self.calls.append((str(pipeline), branch, replicas))
-        self.workers[f"{pipeline}/{branch}"] = replicas
-
-    async def remove(self, _: Pipeline) -> None:
-        self.workers.clear()
-
-
-class World:
-    """What servers would say; `None` is one that does not answer."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        self.found: dict[str, PipelineMeasurement | Exception | None] = {}
-        self.gates: list[tuple[str, Gate]] = []
-        self.healed: list[str] = []
-        self.asked = 0
-        self.place = Place()
-        monkeypatch.setattr(pilot_module, "measure", self._measure)
-        monkeypatch.setattr(gating, "set_gate", self._set_gate)
-        monkeypatch.setattr(steering, "sweep", self._sweep)
-        monkeypatch.setattr(steering, "read_closed", self._read_closed)
-        monkeypatch.setattr(topology, "ensure_groups", self._ensure)
-        monkeypatch.setattr(topology, "reopen_if_moved", self._reopen)
-        self.pilot = Pilot(lambda pipeline: pipeline.namespace, self.place, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
-
-    def tick(self, seconds: float = 1.0) -> dict[tuple[str, str], Any]:
-        self.now += seconds
-        return asyncio.run(self.pilot.tick())
-
-    async def _measure(
-        self, server: str, wanted: Any, _known: object = (), **_: object
-    ) -> list[PipelineMeasurement | None]:
-        found = self.found[server]
-        if isinstance(found, Exception):
-            raise found
-        return [found for _ in wanted]
-
-    async def _set_gate(self, _: str, _keys: object, branch: str, gate: Gate, _ttl: float) -> None:
-        self.gates.append((branch, gate))
-
-    async def _sweep(self, *_: object) -> Swept:
-        return Swept()
-
-    async def _ensure(self, server: str, *_: object) -> Ensured:
-        self.healed.append(server)
-        return Ensured(made=("slow",))
-
-    async def _read_closed(self, *_: object) -> Closed:
-        self.asked += 1
-        return Closed(reason="410 Gone", target="https://hooks.example", at="2026-01-31T12:00:00Z")
-
-    async def _reopen(self, *_: object) -> bool:
-        return False
+from unit.pilots import NOOP, World, measured
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
-
-
-def measured(high: int | None = 0, low: int = 0) -> PipelineMeasurement:
-    """With a `high` of None as a branch without its group is measured."""
-    lanes = {Lane.HIGH: LaneMeasurement(undelivered=high), Lane.LOW: LaneMeasurement(undelivered=low)}
-    branch = BranchMeasurement(lanes=lanes, undelivered=None if high is None else high + low)
-    return PipelineMeasurement(published=(high or 0) + low, branches={"fast": branch, "slow": branch})
 
 
 def test_a_backlog_gets_its_workers_in_one_call_a_branch(world: World):
@@ -222,7 +120,7 @@ def test_what_was_emitted_is_relayed_when_there_is_no_worker_to_do_it(
     relayed = []
 
     class Relay:
-        def __init__(self, server: str, keys: object) -> None:
+        def __init__(self, server: str, keys: object, _within: str | None = None) -> None:
             self.place = (server, str(keys))
 
         async def run(self) -> None:
