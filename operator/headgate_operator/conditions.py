@@ -31,6 +31,9 @@ _ENGINES = {
     ScaleEngine.NONE: "nobody",
 }
 
+_STUCK = frozenset({"NameTaken", "PodRefused", "UsersRefused"})
+"""Reasons of workers that are not applied, for which somebody has to do something."""
+
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
@@ -261,7 +264,7 @@ def _progress(scene: Scene, ready: Verdict) -> tuple[Verdict, Verdict]:
     """Reconciling: on its way, wait. Stalled: somebody has to do something."""
     stuck = scene.findings.spec or (
         scene.findings.workers
-        if scene.findings.workers is not None and scene.findings.workers.reason == "NameTaken"
+        if scene.findings.workers is not None and scene.findings.workers.reason in _STUCK
         else None
     )
     if stuck is not None:

@@ -7,6 +7,7 @@ asked every few seconds whether it knows all names, and told again what it does 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
@@ -70,20 +71,21 @@ class UserKeeper:
         self._url = url
         self._users: Users | None = None
         self._wanted: dict[str, PipelineUser] = {}
-        self._lock = asyncio.Lock()
+        # One at a time for each user: what is told last must be what is wanted last.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._silent: frozenset[Address] = frozenset()
 
     async def ensure(self, pipeline: Pipeline, login: Login) -> bool:
         """See UserMaker. Nodes that are silent are told by `guard` when they answer again."""
         user = PipelineUser(pipeline.namespace, pipeline.name, login.passwords)
         users = self._connected()
-        self.permit()
         self._wanted[user.name] = user
         try:
-            async with asyncio.timeout(ENSURE_SECONDS):
+            async with asyncio.timeout(ENSURE_SECONDS), self._locks[user.name]:
+                self.permit()
                 changed, silent = await users.ensure(user)
         except UsersForbiddenError as error:
-            del self._wanted[user.name]
+            self._wanted.pop(user.name, None)
             raise Problem(
                 "UsersRefused",
                 f"the Redis server lets the operator make no users: {error}: grant it +acl|setuser +acl|getuser"
@@ -102,7 +104,7 @@ class UserKeeper:
         user = user_name(namespace, name)
         self.forget(namespace, name)
         try:
-            async with asyncio.timeout(REMOVE_SECONDS), self._lock:
+            async with asyncio.timeout(REMOVE_SECONDS), self._locks[user]:
                 silent = await self._connected().remove(user)
         except (StreamsError, TimeoutError) as error:
             why = str(error) or "timed out"
@@ -140,9 +142,9 @@ class UserKeeper:
             if not isinstance(answer, StreamsError) and not isinstance(answer[0], StreamsError):
                 lost |= self._wanted.keys() - {name.decode() for name in answer[0]}
         for name in sorted(lost):
-            async with self._lock:  # so that none comes back that is being removed
+            async with self._locks[name]:
                 self.permit()
-                if name in self._wanted:
+                if name in self._wanted:  # it may have been removed meanwhile
                     await users.ensure(self._wanted[name])
         if lost:
             log.warning("users made again", users=len(lost), why="a node had forgotten them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from contextlib import aclosing
@@ -206,6 +207,23 @@ async def test_a_user_that_is_removed_is_out_at_once(users: Users) -> None:
     assert "WRONGPASS" in str(again)
     assert await users.remove(CANAL.name) == {}
     await theirs.aclose()
+
+
+async def test_a_worker_whose_user_a_node_forgot_waits_and_goes_on(
+    server: Server, users: Users, tmp_path: Path
+) -> None:
+    await users.ensure(CANAL)
+    async with desk(server, partitions=2) as canal:
+        with workers_in(tmp_path, url_of(server.url, CANAL)) as workers:
+            worker = workers.start(canal.contract(retry=QUICK))
+            await canal.publish(*({"do": "return"} for _ in range(10)))
+            await canal.settled(events=10)
+            await users.remove(CANAL.name)
+            await canal.publish(*({"do": "return"} for _ in range(10)))
+            await asyncio.to_thread(workers.wait, lambda: "WRONGPASS" in worker.log(), "its refusal")
+            await users.ensure(CANAL)
+            assert (await canal.settled(events=20)).done == 20
+            assert worker.exit_code is None
 
 
 async def test_the_operators_rights_of_the_guide_are_enough_to_make_users(users: Users) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio as redis
@@ -19,16 +20,21 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 Command = tuple[str, ...]
 
+_AT_ONCE = 4
+"""Connections to a node; whoever asks more at once waits."""
 _GONE = {"noaddr", "handshake", "fail"}
 """Marks of nodes that no client can be sent to, by the cluster's own judgement."""
 
 
 class Nodes:
-    """One connection to each node of the server at `url`, masters and replicas; raises ValueError for no such URL."""
+    """A few connections to each node of the server at `url`, masters and replicas; raises ValueError for no URL."""
 
     def __init__(self, url: str) -> None:
         self.target = read_url(url)
         self._clients: dict[Address, redis.Redis] = {}
+        self._turns: defaultdict[Address, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_AT_ONCE)
+        )
         self._sentinel = sentinel(self.target) if self.target.service is not None else None
 
     async def ask(self, *commands: Command) -> dict[Address, list[Any] | StreamsError]:
@@ -47,7 +53,8 @@ class Nodes:
         for command in commands:
             pipeline.execute_command(*command)
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            async with self._turns[address]:
+                replies = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             return self._meant(error, address)
         return [self._meant(reply, address) if isinstance(reply, RedisError) else reply for reply in replies]
@@ -92,7 +99,7 @@ class Nodes:
 
     def _client(self, address: Address) -> redis.Redis:
         if address not in self._clients:
-            options = client_options(self.target) | {"single_connection_client": True}
+            options = client_options(self.target)
             if self.target.path is not None:
                 options["unix_socket_path"] = self.target.path
             else:
