@@ -232,10 +232,11 @@ def test_lost_groups_are_told_with_what_to_look_for():
     assert "FLUSHALL" in notice.note
 
 
-def test_a_name_that_is_taken_stalls():
-    taken = status(reading(), findings(workers=Problem("NameTaken", "Deployment orders-pack exists")))
-    assert verdict(taken, "Stalled") == "True/NameTaken"
-    assert verdict(taken, "Ready") == "False/NameTaken"
+@pytest.mark.parametrize("reason", ["NameTaken", "PodRefused", "UsersRefused"])
+def test_what_somebody_has_to_mend_before_workers_are_applied_stalls(reason):
+    taken = status(reading(), findings(workers=Problem(reason, "Deployment orders-pack exists")))
+    assert verdict(taken, "Stalled") == f"True/{reason}"
+    assert verdict(taken, "Ready") == f"False/{reason}"
     assert told(EMPTY, taken) == ["Stalled"]
 
 
