@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.replicas_watch import ReplicasWatch
 from cluster.installation import install
 from cluster.kube import OPERATOR_NAMESPACE, cluster_runs, start_cluster, stop_cluster, wait_until
 from cluster.streams import Streams
@@ -85,9 +84,9 @@ class Bench:
         self.apply(name, 0, 4)
         first, full = [], []
         for number in range(ROUNDS):
-            watch = _ReplicasWatch(self.cluster, f"deployment/{name}-work")
-            wait_until("zero replicas", lambda watch=watch: watch.last() == 0, 60)
-            published = time.monotonic()
+            watch = ReplicasWatch(self.cluster, NAMESPACE, f"{name}-work")
+            wait_until("zero replicas", lambda watch=watch: watch.last == 0, 60)
+            published = time.time()
             streams.publish([NewEvent(data=at) for at in range(BURST_FROM_ZERO)])
             wait_until("settled", lambda n=number: streams.measure().joined >= BURST_FROM_ZERO * (n + 1), 60)
             seen = [(at - published, replicas) for at, replicas in watch.stop() if at > published]
@@ -131,33 +130,6 @@ class Bench:
             if events:
                 await publisher.publish(events)
         await server.aclose()
-
-
-class _ReplicasWatch:
-    """A Deployment's spec.replicas over time, as the API server tells watchers."""
-
-    def __init__(self, cluster: Cluster, deployment: str) -> None:
-        path = 'jsonpath={.spec.replicas}{"\\n"}'
-        command = [str(cluster.programs / "kubectl"), "--kubeconfig", str(cluster.kubeconfig)]
-        command += ["--context", cluster.context, "-n", NAMESPACE, "get", deployment, "--watch", "-o", path]
-        self._seen: list[tuple[float, int]] = []
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def last(self) -> int | None:
-        return self._seen[-1][1] if self._seen else None
-
-    def stop(self) -> list[tuple[float, int]]:
-        self._process.terminate()
-        self._thread.join()
-        self._process.wait()
-        return self._seen
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._seen.append((time.monotonic(), int(line)))
 
 
 def main() -> int:

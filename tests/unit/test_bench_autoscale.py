@@ -244,7 +244,10 @@ def test_the_pilot_is_there_within_the_least_pause_when_the_first_event_rings():
     trace = Trace("one", (0, 0, 0, 1), SMALL)
     scaler = SCALERS[PILOT](trace, Random(1))
     assert scaler.look(seen(0.0, backlog=0, replicas=0)) == 0
-    rung = scaler.next_look(2.9, 0, 3.0)
-    assert rung == pytest.approx(3.05)
+    assert scaler.next_look(2.0, 0, 3.5) == 3
+    rung = scaler.next_look(3.0, 0, 3.5)
+    assert rung == pytest.approx(3.55)
     assert scaler.look(seen(rung, backlog=1, replicas=0)) == 1
-    assert scaler.next_look(rung, 1, 3.1) == rung + 1
+    again = scaler.next_look(rung, 1, 3.6)
+    assert again == pytest.approx(3.8), "a moment later, for the rest of a burst"
+    assert scaler.next_look(again, 1, 3.9) == 4

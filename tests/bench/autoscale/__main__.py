@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bench.autoscale.comparison import compare, figures
+from bench.autoscale.on_cluster import measure_on_cluster
 from bench.autoscale.targets import missed
 from bench.autoscale.traces import BRANCHES, load
 
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   make bench-autoscale                                     all of it, with the cluster: about ten minutes
   make bench-autoscale ARGS=--simulated                    simulated time only: half a minute
   make bench-autoscale ARGS='--simulated --traces bursts'  one trace
+  make bench-autoscale ARGS='--cluster --bursts 3'         a quick look at the cluster
 """
 
 
@@ -46,7 +48,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=1,
         help="how long each event takes, and where KEDA is in its periods as a trace begins (%(default)s)",
     )
-    parser.add_argument("--simulated", action="store_true", help="without the cluster")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--simulated", action="store_true", help="simulated time only")
+    only.add_argument("--cluster", action="store_true", help="the cluster only")
+    parser.add_argument(
+        "--bursts", type=int, default=12, help="bursts of each kind on the cluster (%(default)s)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -55,20 +62,26 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; 1 when a target was missed."""
-    settings = parse(arguments)
+def simulate(names: Sequence[str], seed: int) -> dict[str, Any]:
+    """The figures over all traces and of each, in simulated time."""
     comparisons = []
-    for name in settings.traces:
-        comparison = compare(load(name), settings.seed)
+    for name in names:
+        comparison = compare(load(name), seed)
         comparisons.append(comparison)
         for line in comparison.lines():
             say(line)
-    found: dict[str, Any] = {
-        **figures(comparisons),
-        "traces": {comparison.trace.name: figures([comparison]) for comparison in comparisons},
-        "seed": settings.seed,
-    }
+    each = {comparison.trace.name: figures([comparison]) for comparison in comparisons}
+    return figures(comparisons) | {"traces": each}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what was asked for; 1 when a target was missed."""
+    settings = parse(arguments)
+    found: dict[str, Any] = {"seed": settings.seed}
+    if not settings.cluster:
+        found |= simulate(settings.traces, settings.seed)
+    if not settings.simulated:
+        found["cluster"] = measure_on_cluster(settings.bursts, say)
     failures = missed(found)
     for failure in failures:
         say(f"missed: {failure}")
