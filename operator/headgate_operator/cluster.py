@@ -6,8 +6,9 @@ again and know no FanoutPipeline.
 
 from __future__ import annotations
 
-import asyncio
+import math
 import os
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,7 @@ import msgspec
 from kubernetes.aio import client, config
 
 from headgate_operator.transport import Transport
+from headgate_operator.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -43,8 +45,9 @@ _RESOURCES = {
     ("networking.k8s.io/v1", "NetworkPolicy"): "networkpolicies",
 }
 
-on_answer: ContextVar[Callable[[], None]] = ContextVar("on_answer", default=lambda: None)
-"""Called in whose context the API server answers, whatever it says: who waits knows that it gets on."""
+on_answer: ContextVar[Callable[[float], None]] = ContextVar("on_answer", default=lambda _: None)
+"""Called with the monotonic time when a call in this context begins and when it is answered, whatever the answer says:
+who waits knows that it gets on. While a call waits for its turn nobody is to blame: then the time is infinite."""
 
 
 class ClusterError(Exception):
@@ -73,7 +76,7 @@ class Cluster:
     def __init__(self, configuration: client.Configuration) -> None:
         self.configuration = configuration
         self.permit: Callable[[], None] = lambda: None
-        self._few = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._turnstile = Turnstile(CALLS_AT_ONCE)
         self._transport = Transport(configuration)
 
     @classmethod
@@ -228,7 +231,9 @@ class Cluster:
         content_type: str = "application/json",
     ) -> Manifest:
         try:
-            async with self._few:
+            on_answer.get()(math.inf)
+            async with self._turnstile.turn():
+                on_answer.get()(time.monotonic())
                 if method != "GET":
                     self.permit()
                 status, text = await self._transport.request(
@@ -241,7 +246,7 @@ class Cluster:
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterError(0, "Unreachable", f"{method} {resource_path}: {error!r}") from error
-        on_answer.get()()
+        on_answer.get()(time.monotonic())
         if status >= 400:
             raise _refusal(status, f"{method} {resource_path}", text)
         answer: Manifest = msgspec.json.decode(text)

@@ -28,6 +28,7 @@ from headgate_operator.plan import is_dry_run, plan
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
 from headgate_operator.reporter import Reporter
+from headgate_operator.turnstile import place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -80,9 +81,9 @@ class _Room:
         self.changed = True
         self.stirred.set()
 
-    def answered(self) -> None:
-        """The pass under way gets on."""
-        self.waiting_since = time.monotonic()
+    def answered(self, at: float) -> None:
+        """The pass under way got on at this monotonic time."""
+        self.waiting_since = at
 
     async def rest(self, seconds: float) -> None:
         """Returns when stirred, or after so many seconds."""
@@ -249,13 +250,15 @@ class Keeper:
 
     async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
         async with room.lock:
-            room.answered()
+            room.answered(time.monotonic())
             token = on_answer.set(room.answered)
+            standing = place.set(time.monotonic())
             try:
                 with self._vitals.reconciling() as under_way:
                     findings = await self._reconcile(manifest)
                     under_way.clean = findings.clean
             finally:
+                place.reset(standing)
                 on_answer.reset(token)
                 room.waiting_since = None
                 doubted, room.doubted = room.doubted, {}
