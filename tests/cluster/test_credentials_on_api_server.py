@@ -283,6 +283,22 @@ def test_the_user_goes_with_its_pipeline(api_server, node, tmp_path):
         running.stop()
 
 
+def test_a_running_operator_answers_the_annotation(api_server, node, tmp_path):
+    running = Running(api_server, tmp_path / "log", node.url.replace("://", f"://operator:{OPERATORS}@"))
+    try:
+        applied(api_server, manifest("asked", only={}))
+        eventually(lambda: condition(api_server, "asked", "Ready") == "True/Ready", 60)
+        old = secret(api_server, "asked")["password"]
+        assert api_server.kubectl("annotate", "fanoutpipeline", "asked", f"{ROTATE}=tuesday").returncode == 0
+        eventually(lambda: secret(api_server, "asked").get("rotation") == "tuesday", 60)
+        eventually(lambda: "previous" not in secret(api_server, "asked"), 60)
+        eventually(lambda: not works(node, "asked", old), 60)
+        assert works(node, "asked", secret(api_server, "asked")["password"])
+        assert api_server.kubectl("delete", "fanoutpipeline", "asked", "--timeout=60s").returncode == 0
+    finally:
+        running.stop()
+
+
 def test_no_password_is_in_logs_status_events_or_any_object_but_the_secret(api_server, node, tmp_path):
     """A pipeline with every kind of failure at its server, and one on the operator's."""
     theirs = "a-password-that-is-nowhere-else"
