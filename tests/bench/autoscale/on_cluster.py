@@ -6,7 +6,7 @@ Times are of one machine's clock: before the burst is published, and when a watc
   timed it) until spec.replicas is 0, less `scaleDownAfterSeconds`.
 - 0 to 32: events for 32 workers. Their pods fit on no node, as a test's node has no room for them; once the burst is
   seen, the branch's place is set to the end of the stream, which empties its backlog.
-- A trace in real time, thinned until its peak takes four of our small workers, every fifth second of it; and the same
+- A trace in real time, thinned until its peak takes four of our small workers, every eighth second of it; and the same
   trace in simulated time, and the oracle's least for it.
 """
 
@@ -40,7 +40,7 @@ WINDOW_SECONDS = 3
 MANY = 32
 PATIENCE_SECONDS = 60.0
 THINNED = 8  # of so many events one is left
-SKIPPED = 5  # of so many seconds one is left
+SKIPPED = 8  # of so many seconds one is left
 REAL = replace(QUICK, max=5)
 NOWHERE = {"nodeSelector": {"headgate.dev/bench": "nowhere"}}
 HANDLERS = """
@@ -182,7 +182,7 @@ def measure_on_cluster(bursts: int, say: Callable[[str], None]) -> dict[str, Any
 
 
 def thinned(trace: Trace) -> Trace:
-    """Every fifth second of a trace, and of its events every eighth: for four workers instead of some thirty."""
+    """Every eighth second of a trace, and of its events every eighth: for four workers instead of some thirty."""
     arrivals, left = [], 0
     for count in trace.arrivals[::SKIPPED]:
         left += count
