@@ -68,6 +68,8 @@ class Campaign:
                 await asyncio.gather(*(self._work(lane, jobs) for lane in ready))
             finally:
                 watching.cancel()
+        for change, point in self.points.unmet:
+            self._say(f"never met: {script()[change].name}, {point}")
         return self.figures()
 
     def figures(self) -> dict[str, Any]:

@@ -26,12 +26,13 @@ def _monotonic() -> float:
 
 time.monotonic = _monotonic
 
-from headgate_operator import main  # noqa: E402  # functions keep the clock they were defined with
+from headgate_operator import keeper, main, reporter  # noqa: E402  # functions keep the clock they were defined with
 
 IDENTITY = "operator-0"
 """One name for all: as of a pod that is restarted, so that nobody waits until the Lease of the dead one runs out."""
 _LEASE_SECONDS = 10.0
 """By our clock: a machine that is busy with many operators renews late, and that is not what is tried here."""
+_FIGURES_SECONDS = 1.0
 
 
 class _Impatient(selectors.DefaultSelector):
@@ -58,6 +59,8 @@ def live(birth: Birth) -> int:
     os.dup2(log, 2)
     os.environ["KUBECONFIG"] = birth.kubeconfig
     main.configure_logging()
+    # Figures of the status are told ten seconds late at most: every comparison would wait for them.
+    keeper.LOOK_SECONDS = reporter.LOOK_SECONDS = reporter.FIGURES_SECONDS = _FIGURES_SECONDS
     settings = main.OperatorSettings(
         namespaces=(birth.namespace,),
         metrics_port=0,

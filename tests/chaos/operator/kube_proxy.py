@@ -47,18 +47,7 @@ class KubeProxy:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         port = self._runner.addresses[0][1]
-        kubeconfig.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "lane", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-                    "users": [{"name": "operator", "user": {}}],
-                    "contexts": [{"name": "lane", "context": {"cluster": "lane", "user": "operator"}}],
-                    "current-context": "lane",
-                }
-            )
-        )
+        _write_kubeconfig(kubeconfig, f"http://127.0.0.1:{port}")
 
     async def stop(self) -> None:
         """Ends everything."""
@@ -136,6 +125,18 @@ class KubeProxy:
         with contextlib.suppress(ConnectionError):
             await answer.write_eof()
         return answer
+
+
+def _write_kubeconfig(path: Path, url: str) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "lane", "cluster": {"server": url}}],
+        "users": [{"name": "operator", "user": {}}],
+        "contexts": [{"name": "lane", "context": {"cluster": "lane", "user": "operator"}}],
+        "current-context": "lane",
+    }
+    path.write_text(json.dumps(config))
 
 
 def _abort(request: web.BaseRequest) -> None:

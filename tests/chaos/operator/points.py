@@ -39,12 +39,13 @@ class Points:
                         self._left[change].append(point)
 
     def sample(self, dice: random.Random, count: int) -> None:
-        """Leaves only so many, drawn from all."""
-        every = [(change, point) for change, points in self._left.items() for point in points]
-        chosen = dice.sample(every, min(count, len(every)))
-        self._left.clear()
-        for change, point in sorted(chosen):
-            self._left[change].append(point)
+        """Leaves only so many, equally many of each change as far as there are: a walk meets one of each."""
+        shares = [
+            count // len(self._left) + (place < count % len(self._left)) for place in range(len(self._left))
+        ]
+        for share, change in zip(shares, sorted(self._left), strict=True):
+            points = list(self._left[change])
+            self._left[change] = deque(dice.sample(points, min(share, len(points))))
 
     def take(self, change: int) -> Point | None:
         """The next point of a change; None when there is none left."""

@@ -49,7 +49,7 @@ _TAG = re.compile(rb"\{[^}]*:(\d+)\}:?(.*)", re.DOTALL)
 
 
 class RedisProxy:
-    """One a server and lane. `letter` tells the servers apart; `pace` shortens blocking reads as the operator's clock is."""
+    """One a server and lane. `letter` tells the servers apart; `pace` shortens their times as the operator's are."""
 
     def __init__(self, letter: str, port: int, fate: Fate, pace: float) -> None:
         self._letter = letter
@@ -95,20 +95,12 @@ class RedisProxy:
                     dies = self._fate.enter(write)
                     try:
                         upstream.write(hiredis.pack_command(self._hurried(command)))
-                        answer = bytearray()
-                        while True:
-                            part = await upstream_reader.read(65536)
-                            if not part:
-                                raise ConnectionResetError
-                            answer += part
-                            replies.feed(part)
-                            if replies.gets() is not _INCOMPLETE:
-                                break
+                        answer = await _reply(upstream_reader, replies)
                     except BaseException:
                         self._fate.abandon()
                         raise
                     self._fate.leave(dies=dies)
-                    writer.write(bytes(answer))
+                    writer.write(answer)
                 await writer.drain()
         except (StruckError, ConnectionError, asyncio.CancelledError):
             pass
@@ -125,6 +117,19 @@ class RedisProxy:
                 at = command.index(name) + 1
                 command[at] = str(max(1, int(int(command[at]) * spared / self._pace))).encode()
         return tuple(command)
+
+
+async def _reply(reader: asyncio.StreamReader, parser: hiredis.Reader) -> bytes:
+    """One reply as it came: nothing else is under way on its connection."""
+    answer = b""
+    while True:
+        part = await reader.read(65536)
+        if not part:
+            raise ConnectionResetError
+        answer += part
+        parser.feed(part)
+        if parser.gets() is not _INCOMPLETE:
+            return answer
 
 
 def name_of(letter: str, command: list[bytes]) -> str | None:

@@ -1,9 +1,9 @@
 """The state of a pipeline: all that the API server and both Redis servers hold of it, without what may differ.
 
-Left out: resource versions, times, rates and ages, and what the order of writes alone decides (generations of children).
-A uid is replaced by whether it is that of the pipeline that is there, a branch's reason by the number of workers in it.
-Everything else counts: finaliser, owner
-references, who owns which field, conditions with reasons and messages, groups with their places, settings, marks, gates.
+Left out: resource versions, times, rates and ages, and what the order of writes alone decides (generations of
+children). A uid is replaced by whether it is that of the pipeline that is there, a branch's reason by the number of
+workers in it. Everything else counts: finaliser, owner references, who owns which field, conditions with reasons and
+messages, groups with their places, settings, marks, gates.
 """
 
 from __future__ import annotations

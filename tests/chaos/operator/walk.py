@@ -1,4 +1,4 @@
-"""One walk: the script from its first change on, in a new namespace, with at most one death or one sort of weather a change."""
+"""A walk: the script from its first change on, in a new namespace, with a death a change or one sort of weather."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from chaos.operator.weather import Kind, Weather
 
 if TYPE_CHECKING:
     import random
-    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from chaos.operator.lane import Lane
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 20.0
 """Until a state must be reached, by our clock; after it, it is a difference."""
 _STORM_PATIENCE_SECONDS = 60.0
-_MEETING_SECONDS = 4.0
+_MEETING_SECONDS = 1.5
 """How long a settled operator is waited for, when its point is a write that comes by the clock."""
 _NUMBERS = itertools.count()
 
