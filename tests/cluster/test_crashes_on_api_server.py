@@ -6,25 +6,21 @@ import random
 from typing import TYPE_CHECKING
 
 from chaos.operator.campaign import Campaign
-from cluster.apiserver import ApiServer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cluster.apiserver import ApiServer
 
 POINTS = 60
 
 
 async def test_an_operator_killed_before_or_after_a_write_is_replaced_and_ends_in_the_same_state(
-    tmp_path: Path,
+    api_server: ApiServer, tmp_path: Path
 ) -> None:
     seed = str(random.randrange(2**32))
-    (tmp_path / "api").mkdir()
-    server = ApiServer(tmp_path / "api").start()
-    try:
-        campaign = Campaign(server, tmp_path, seed, print)
-        figures = await campaign.run(lanes=4, sample=POINTS, twice=1)
-    finally:
-        server.stop()
+    campaign = Campaign(api_server, tmp_path, seed, print)
+    figures = await campaign.run(lanes=4, sample=POINTS, twice=1)
     print(f"seed {seed}: {figures}")  # noqa: T201
     assert campaign.tally.differences == [], f"seed {seed}"
     assert figures["crashPoints"] >= POINTS * 0.9
