@@ -126,7 +126,8 @@ class Source:
             taken = await self._publish(events)
             phase.refused += len(events) - len(taken)
             phase.published |= dict.fromkeys(taken, (wall + due_seconds) * 1000)
-            if until_idle and tick % TICKS_A_SECOND == 0 and await self._is_idle():
+            looks = until_idle and tick % TICKS_A_SECOND == 0
+            if looks and (await self.measured()).branches[BRANCH].lanes[Lane.LOW].backlog == 0:
                 return
         if until_idle:
             raise RuntimeError(f"after {seconds:g} s there is still something that waits")
@@ -144,16 +145,13 @@ class Source:
         except BackpressureError as error:
             return [receipt.id for receipt in error.receipts if receipt is not None]
 
-    async def _is_idle(self) -> bool:
-        return (await self.measured()).branches[BRANCH].lanes[Lane.LOW].backlog == 0
-
 
 async def drive(url: str, keys: PipelineKeys) -> tuple[list[Phase], float, Valve]:
     """All phases; gives them, the events settled a second while overloaded, and what was seen of the levels."""
     server = Server.connect(url)
     valve, source = Valve(server, keys), Source(server, keys)
     watching = asyncio.create_task(valve.watch())
-    quiet, overload, drain = (Phase(name) for name in ("quiet", "overload", "drain"))
+    quiet, overload, drain = Phase("quiet"), Phase("overload"), Phase("drain")
     try:
         _say(f"High alone, {QUIET_SECONDS} s")
         await source.run(quiet, QUIET, QUIET_SECONDS)
@@ -203,7 +201,6 @@ def summary(
         "delayTransitions": moves[0],
         "refuseTransitions": moves[1],
         "highEvents": len(busy),
-        "seconds": OVERLOAD_SECONDS,
     }
 
 
@@ -257,8 +254,8 @@ def _measure(cluster: Cluster, url: str) -> dict[str, Any]:
         records.setdefault(record.id, []).append(record.joined_ms)
     selector = ("-l", "app.kubernetes.io/component=operator", "--tail=-1")
     log = cluster.kubectl("-n", OPERATOR_NAMESPACE, "logs", *selector).stdout
-    # The log has every decision, the server what came of it: a gate that expired under a late pilot, for one.
     logged = logged_moves(log)
+    # The log has every decision, the server what came of it: a gate that expired under a late pilot, for one.
     moves = max(logged[0], valve.moves(0)), max(logged[1], valve.moves(1))
     return summary(phases, settled, moves, records, streams.measure().branches[BRANCH].dead)
 
