@@ -44,6 +44,10 @@ bench: venv ## one worker beside a raw C client and other task queues, six minut
 bench-cluster: venv ## how fast the control plane is on a real cluster
 	@PYTHONPATH=tests $(BIN)/python -m bench.cluster
 
+.PHONY: bench-operator
+bench-operator: venv ## a thousand pipelines under one operator: Ready, memory, at rest, bursts, a takeover; ARGS='--help'
+	@PYTHONPATH=tests $(BIN)/python -m bench.operator_scale $(ARGS)
+
 .PHONY: bench-overload
 bench-overload: venv ## three times what workers can do, for two minutes on a real cluster: High flows, Low waits, nothing is lost
 	@PYTHONPATH=tests $(BIN)/python -m bench.overload
