@@ -31,7 +31,9 @@ _ENGINES = {
     ScaleEngine.NONE: "nobody",
 }
 
-_STUCK = frozenset({"NameTaken", "PodRefused", "UsersRefused"})
+_STUCK = frozenset(
+    {"NameTaken", "PodRefused", "UsersRefused", "NoWorkerImage", "KedaNotInstalled", "NoScalerAddress"}
+)
 """Reasons of workers that are not applied, for which somebody has to do something."""
 
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN

@@ -232,7 +232,10 @@ def test_lost_groups_are_told_with_what_to_look_for():
     assert "FLUSHALL" in notice.note
 
 
-@pytest.mark.parametrize("reason", ["NameTaken", "PodRefused", "UsersRefused"])
+@pytest.mark.parametrize(
+    "reason",
+    ["NameTaken", "PodRefused", "UsersRefused", "NoWorkerImage", "KedaNotInstalled", "NoScalerAddress"],
+)
 def test_what_somebody_has_to_mend_before_workers_are_applied_stalls(reason):
     taken = status(reading(), findings(workers=Problem(reason, "Deployment orders-pack exists")))
     assert verdict(taken, "Stalled") == f"True/{reason}"
