@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from chaos.operator.points import Points
     from chaos.operator.state import State
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 """Until a state must be reached, by our clock; after it, it is a difference."""
-_STORM_PATIENCE_SECONDS = 60.0
+_STORM_PATIENCE_SECONDS = 120.0
 _MEETING_SECONDS = 1.5
 """How long a settled operator is waited for, when its point is a write that comes by the clock."""
 _NUMBERS = itertools.count()
