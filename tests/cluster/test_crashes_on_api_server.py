@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cluster.apiserver import ApiServer
 
-POINTS = 60
+POINTS = 48
 
 
 async def test_an_operator_killed_before_or_after_a_write_is_replaced_and_ends_in_the_same_state(
