@@ -284,9 +284,14 @@ class Keeper:
             await self._recorder.record(Subject(*key, manifest["metadata"]["uid"]), healing(healed))
 
     async def _report(self, room: _Room, manifest: Mapping[str, Any]) -> None:
-        """Tells what there is, once a pass has found something."""
+        """Tells what there is, once a pass has found something and, where it is flown, the pilot has looked too.
+
+        That it does at once: a status without its reading would be written for one tick.
+        """
         if room.findings is not None:
             reading = self._reading(_key(manifest), manifest["metadata"]["uid"])
+            if reading is None and room.findings.clean and self._pilot.flies(*_key(manifest)):
+                return
             output = self._output(room.findings.pipeline)
             await self._reporter.report(manifest, room.findings, reading, output)
 

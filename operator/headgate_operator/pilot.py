@@ -106,6 +106,10 @@ class Pilot:
         if flight := self._flights.get((namespace, name)):
             flight.due = float("-inf")
 
+    def flies(self, namespace: str, name: str) -> bool:
+        """Whether a pipeline is looked at."""
+        return (namespace, name) in self._flights
+
     def reading(self, namespace: str, name: str) -> PipelineReading | None:
         """The last reading of a pipeline; None before its first tick."""
         flight = self._flights.get((namespace, name))
