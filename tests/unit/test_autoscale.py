@@ -134,6 +134,21 @@ def test_a_burst_goes_straight_to_the_target():
     assert replicas == 1500 / 30 / 10
 
 
+def test_guessed_workers_go_as_soon_as_a_workers_rate_is_known():
+    guess = decide(ScalerState(), replace(IDLE, published=300, backlog=300), LIMITS)
+    assert guess.replicas == 20
+    seen = replace(IDLE, now=1, published=300, settled=32, busy_seconds=25.6, backlog=268)
+    known = decide(guess.state, replace(seen, current=20, ready=20), LIMITS)
+    assert known.replicas == 1, "108 wait beside those in handlers: 10 a second is enough"
+
+
+def test_events_in_handlers_need_no_more_workers():
+    bounds = replace(LIMITS, concurrency=100, drain_within_seconds=1)
+    full = replace(IDLE, backlog=100, current=1, ready=1)
+    assert decide(KNOWN, full, bounds).replicas == 1
+    assert decide(KNOWN, replace(full, backlog=200), bounds).replicas == 10
+
+
 def test_no_more_workers_than_a_rate_limit_lets_work():
     assert decide(KNOWN, replace(IDLE, backlog=15_000), replace(LIMITS, events_per_second=25)).replicas == 3
 

@@ -96,6 +96,7 @@ def test_a_worker_that_ends_by_itself_is_started_again_and_counted(with_workers)
         await until(lambda: any(failing.failures >= 2 for failing in substrate.failing()))
         (failing,) = substrate.failing()
         assert (failing.branch, failing.last_words, failing.hopeless) == ("slow", "no luck", False)
+        assert substrate._restarts[PIPELINE.keys, "slow"] >= 2
 
     with_workers(FAILING, script)
 

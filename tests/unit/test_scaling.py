@@ -13,6 +13,7 @@ from headgate.streams import BranchMeasurement, Closed
 from headgate_cli.manifests import load
 from headgate_operator.autoscale import ScalerState, WorkerRate
 from headgate_operator.flight import Flight
+from headgate_operator.main import OperatorSettings
 from headgate_operator.scaling import Scaling
 from headgate_operator.substrates import Workers
 from headgate_operator.substrates.sightings import Sightings
@@ -187,6 +188,19 @@ def test_workers_that_end_by_themselves_slow_the_asking_down():
     assert desk.place.calls == []
 
 
+@pytest.mark.parametrize("given", ["-1", "many", "1.5"])
+def test_a_total_that_is_no_number_is_refused_with_what_to_give(monkeypatch: pytest.MonkeyPatch, given: str):
+    monkeypatch.setenv("HEADGATE_MAX_WORKERS_PER_NAMESPACE", given)
+    with pytest.raises(ValueError, match=r"HEADGATE_MAX_WORKERS_PER_NAMESPACE: .*give a whole number"):
+        OperatorSettings.from_environment()
+
+
+def test_the_total_is_the_operators_setting_and_none_by_default(monkeypatch: pytest.MonkeyPatch):
+    assert OperatorSettings.from_environment().most_workers == 0
+    monkeypatch.setenv("HEADGATE_MAX_WORKERS_PER_NAMESPACE", "40")
+    assert OperatorSettings.from_environment().most_workers == 40
+
+
 def deployment(generation: int, replicas: int, ready: int, updated: int | None = None) -> dict[str, Any]:
     labels = {"headgate.dev/pipeline": "orders", "headgate.dev/branch": "pack"}
     updated = replicas if updated is None else updated
@@ -215,6 +229,8 @@ def test_of_a_deployment_readiness_lost_is_a_restart_but_not_in_a_roll_out_or_on
     assert restarts(2, 2, 5) == 2, "fewer were asked for"
     assert restarts(2, 2, 2) == 2
     assert restarts(3, 2, 1, 1) == 2, "a roll-out replaces them"
+    assert restarts(3, 2, 2, 1) == 2
+    assert restarts(3, 2, 1, 1) == 2, "and goes on replacing them"
     assert restarts(3, 2, 2) == 2
     assert restarts(3, 2, 0) == 4
 
