@@ -53,6 +53,8 @@ DRAIN_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 """What turns with time alone is looked at this often."""
+REST_LOOK_SECONDS = 60.0
+"""And this often while the pilot finds the pipeline at rest."""
 REMOVE_ATTEMPTS = 3
 
 Key = tuple[str, str]
@@ -85,15 +87,18 @@ class _Room:
         """The pass under way got on at this monotonic time."""
         self.waiting_since = at
 
-    async def rest(self, seconds: float) -> None:
-        """Returns when stirred, or after so many seconds."""
+    async def rest(self, seconds: float) -> bool:
+        """Returns when stirred, or after so many seconds; says whether it was stirred."""
         # A timer and an event: of a thousand pipelines each second, `asyncio.timeout` alone is noticed.
-        alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self.stirred.set)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + max(seconds, 0.0)
+        alarm = loop.call_at(until, self.stirred.set)
         try:
             await self.stirred.wait()
         finally:
             alarm.cancel()
         self.stirred.clear()
+        return loop.time() < until
 
 
 class Keeper:
@@ -136,7 +141,7 @@ class Keeper:
     async def keep(self, manifest: Mapping[str, Any]) -> None:
         """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
         room = self._rooms[_key(manifest)]
-        failures, due = 0, time.monotonic()
+        failures, due, is_stirred = 0, time.monotonic(), True
         while room.removed_uid != manifest["metadata"]["uid"]:
             healed: tuple[str, ...] = ()
             try:
@@ -156,7 +161,8 @@ class Keeper:
                 due = time.monotonic() + _pause(failures)
                 log.exception("pass failed", pipeline="/".join(_key(manifest)), retry_in=_pause(failures))
             # Spread, or a thousand that started together would look together for ever.
-            await room.rest(min(due - time.monotonic(), LOOK_SECONDS * random.uniform(0.8, 1.0)))
+            look = (LOOK_SECONDS if is_stirred else REST_LOOK_SECONDS) * random.uniform(0.8, 1.0)
+            is_stirred = await room.rest(min(due - time.monotonic(), look)) or not self._rests(manifest)
 
     async def clean_up(self, manifest: Mapping[str, Any]) -> None:
         """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
@@ -242,6 +248,9 @@ class Keeper:
             room.change()
         else:  # most likely what the pass under way has just written, of which it has no answer yet
             room.doubted[metadata["name"]] = deployment
+
+    def _rests(self, manifest: Mapping[str, Any]) -> bool:
+        return self._pilot.rests(*_key(manifest))
 
     def _stir(self, key: Key) -> None:
         """The pilot has a new reading."""

@@ -110,6 +110,11 @@ class Pilot:
         """Whether a pipeline is looked at."""
         return (namespace, name) in self._flights
 
+    def rests(self, namespace: str, name: str) -> bool:
+        """Whether nothing was under way when it was looked at last."""
+        flight = self._flights.get((namespace, name))
+        return flight is not None and flight.at_rest
+
     def reading(self, namespace: str, name: str) -> PipelineReading | None:
         """The last reading of a pipeline; None before its first tick."""
         flight = self._flights.get((namespace, name))
