@@ -156,7 +156,8 @@ class ScaleSpec(Model):
     )
     scale_down_after_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
         default=60,
-        description="Seconds for which fewer workers must have sufficed before some are stopped.",
+        description="Seconds for which fewer workers must have sufficed for what arrives, or none at all, before some"
+        " are stopped. Workers that only a backlog needed go once it is worked off.",
         examples=[300],
     )
     max_age_seconds: TimeoutSeconds | None = Field(
