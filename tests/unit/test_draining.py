@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from headgate.streams import BranchMeasurement, Ensured, PipelineMeasurement, Server
-from headgate_operator import topology
+from headgate_operator import steering, topology
 from headgate_operator.draining import Draining, needed
 from headgate_operator.flight import Flight
+from headgate_operator.pilot import Pilot
 from headgate_operator.reconcile import reconcile
 from headgate_operator.substrates import Workers
 from unit.pipelines import manifest, pipeline
@@ -44,6 +45,9 @@ class Place:
     async def apply(self, applied: Any) -> int:
         self.applied.append(applied.draining)
         return 0
+
+    async def observe(self, _: Any) -> dict[str, Workers]:
+        return {}
 
     async def scale(self, _: Any, branch: str, replicas: int, _holding: Any) -> None:
         self.scaled.append((branch, replicas))
@@ -131,3 +135,34 @@ async def test_each_branch_is_paused_by_itself(monkeypatch: pytest.MonkeyPatch) 
         ("b", False, True),
     ]
     assert (removal.drain, removal.paused) == (False, False)
+
+
+async def test_each_second_the_pilot_lets_branches_read_new_partitions_that_are_through_with_the_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[frozenset[str]] = []
+    answers = [frozenset({"b"}), frozenset()]
+
+    async def release_grown(_server: object, _keys: object, branches: frozenset[str]) -> frozenset[str]:
+        asked.append(branches)
+        return answers[len(asked) - 1]
+
+    monkeypatch.setattr(steering, "release_grown", release_grown)
+    world = Pilot(lambda _: "server", Place(), clock=lambda: float(len(asked)))  # type: ignore[arg-type,return-value]
+    world.add(pipeline().waiting(frozenset({"a", "b"})))
+    (flight,) = world._flights.values()
+    flight.swept = float("inf")
+    for _ in range(3):
+        await world._steering.steer("server", flight, None, 0.0)  # type: ignore[arg-type]
+    assert asked == [{"a", "b"}, {"b"}]
+    assert not flight.pipeline.is_changing
+
+
+async def test_what_drains_is_still_known_when_a_pass_could_not_ask_the_server() -> None:
+    world = Pilot(lambda _: "server", Place())  # type: ignore[arg-type,return-value]
+    world.add(pipeline().leaving(frozenset({"old"})).waiting(frozenset({"a"})))
+    world.add(pipeline(paused=True).leaving(None))
+    (flight,) = world._flights.values()
+    assert flight.pipeline.spec.paused
+    assert flight.pipeline.measured_names == ("pack", "old")
+    assert flight.pipeline.growing == {"a"}
