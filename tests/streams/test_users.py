@@ -226,6 +226,30 @@ async def test_a_worker_whose_user_a_node_forgot_waits_and_goes_on(
             assert worker.exit_code is None
 
 
+async def test_workers_change_places_while_the_password_does_and_no_event_is_missed(
+    server: Server, users: Users, tmp_path: Path
+) -> None:
+    both = replace(CANAL, passwords=("second-password", "first-password"))
+    new = replace(CANAL, passwords=("second-password",))
+    await users.ensure(CANAL)
+    async with desk(server, partitions=2) as canal:
+        with (
+            workers_in(tmp_path, url_of(server.url, CANAL)) as before,
+            workers_in(tmp_path, url_of(server.url, new)) as after,
+        ):
+            old = before.start(canal.contract(retry=QUICK))
+            for number, user in enumerate((CANAL, both, both, new)):
+                await users.ensure(user)
+                await canal.publish(*({"do": "return"} for _ in range(20)))
+                if number == 1:
+                    after.start(canal.contract(retry=QUICK))
+                if number == 2:
+                    old.terminate()
+                    assert await asyncio.to_thread(old.wait_ended) == 0
+            assert (await canal.settled(events=80)).done == 80
+            assert not any("WRONGPASS" in worker.log() for worker in (old, *after.started))
+
+
 async def test_the_operators_rights_of_the_guide_are_enough_to_make_users(users: Users) -> None:
     addresses = await users.nodes.addresses()
     cluster = [*ON_CLUSTER, "+cluster|nodes"] if users.nodes.target.is_cluster else []
