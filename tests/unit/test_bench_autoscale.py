@@ -106,6 +106,13 @@ def test_a_worker_starts_cold_handles_in_order_and_is_paid_until_it_has_drained(
     assert workers.busy_seconds == 8.0
 
 
+def test_no_event_is_handled_before_it_is_published():
+    workers = Workers([0.0, 10.0], [2.0, 2.0], concurrency=1, start_seconds=1)
+    workers.scale(1)
+    workers.advance(20)
+    assert workers.ages == [3.0, 2.0]
+
+
 def test_a_stopped_worker_takes_nothing_more_and_one_that_starts_is_stopped_first():
     workers = Workers([0.0] * 4, [2.0] * 4, concurrency=1, start_seconds=1)
     workers.scale(1)
@@ -177,6 +184,13 @@ def test_with_some_that_may_be_late_the_oracle_is_a_lower_bound(come: list[int],
     amounts = [float(amount) for amount in itertools.accumulate(come)]
     bound = least_cost(amounts, objective=objective, most=2, start=2.0, late=late)
     assert bound <= by_force(come, objective, 2, 2.0, late)
+    strict = by_force(come, objective, 2, 2.0, 0)
+    assert bound >= strict - (2.0 + 1) * late or strict == math.inf, "nor is it lower than it must be"
+
+
+def test_parts_of_a_unit_ask_for_no_more_than_the_whole_units_they_make():
+    parts, whole = [0.4, 0.9, 1.3, 2.9], [0.0, 0.0, 1.0, 2.0]
+    assert least_cost(parts, objective=1, most=3, start=2) == least_cost(whole, objective=1, most=3, start=2)
 
 
 def test_an_oracle_that_cannot_keep_the_objective_says_so():
