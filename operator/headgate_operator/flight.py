@@ -55,6 +55,8 @@ class Flight:
     rejects: bool = False
     """Whether publishers are refused anything."""
     relay: Relay | None = None
+    under_change: bool = False
+    """Whether a pass is changing its groups, so that one that is missing may be one that should be."""
     healed: dict[str, None] = field(default_factory=dict)
     """Branches whose lost groups were made again since somebody asked, in order."""
     errors: list[str] = field(default_factory=list)

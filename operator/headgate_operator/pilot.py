@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,7 +24,7 @@ from headgate_operator.rest import is_at_rest, listens
 from headgate_operator.steering import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from headgate.streams import PipelineMeasurement, Server
     from headgate_operator.pipeline import Pipeline
@@ -124,6 +125,19 @@ class Pilot:
     def readings(self) -> dict[Key, PipelineReading]:
         """The last reading of each pipeline, by (namespace, name); absent before its first tick."""
         return {key: flight.reading for key, flight in self._flights.items() if flight.reading is not None}
+
+    @contextmanager
+    def changing(self, namespace: str, name: str) -> Iterator[None]:
+        """While a pass changes groups the pilot heals none: what it flies is not what is wanted any more."""
+        flight = self._flights.get((namespace, name))
+        if flight is None:
+            yield
+            return
+        flight.under_change = True
+        try:
+            yield
+        finally:
+            flight.under_change = False
 
     def take_healed(self, namespace: str, name: str) -> tuple[str, ...]:
         """Branches whose lost groups were made again since this was last asked."""

@@ -68,6 +68,21 @@ def test_lost_groups_are_made_again_but_not_every_second(world: World, found: Pi
     assert world.pilot.take_healed("default", "noop") == ()
 
 
+@pytest.mark.parametrize("is_held", [False, True])
+def test_no_group_is_made_again_while_a_pass_changes_them_nor_by_a_manifest_with_mistakes(
+    world: World, is_held: bool
+):
+    pipeline = load(NOOP).pipeline
+    world.pilot.add(pipeline.held() if is_held else pipeline)
+    world.found["default"] = None
+    with world.pilot.changing("default", "noop"):
+        world.tick()
+    assert world.healed == []
+    for _ in range(6):
+        world.tick()
+    assert bool(world.healed) != is_held
+
+
 def test_a_gate_is_renewed_each_second_and_opened_once(world: World):
     world.pilot.add(load(NOOP).pipeline)
     world.found["default"] = measured(high=5, low=10)
