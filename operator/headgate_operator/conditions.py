@@ -117,6 +117,11 @@ def _exceptions(scene: Scene) -> str:
     told = []
     if closed := [branch.name for branch in scene.branches if branch.closed is not None]:
         told.append(f"{', '.join(closed)}: closed, and held at scale.min")
+    if scene.reading is not None:
+        told += [
+            f"{name}: taken out, works off the {'' if left is None else f'{left} '}events it still has"
+            for name, left in scene.reading.draining.items()
+        ]
     pipeline = scene.findings.pipeline
     if pipeline is not None:
         told += [

@@ -304,6 +304,11 @@ def test_what_others_scale_is_said_where_scaling_is():
     assert "pack: scaled by KEDA" in message(found, "ScalingActive")
 
 
+def test_a_branch_that_was_taken_out_shows_what_it_still_has():
+    draining = replace(reading(), draining={"ship": 12})
+    assert "ship: taken out, works off the 12 events" in message(status(draining), "ScalingActive")
+
+
 def test_a_dry_run_shows_its_plan():
     planned = status(reading(), findings(plan=("Deployment orders-pack: would be created",)))
     assert planned.plan == ("Deployment orders-pack: would be created",)
