@@ -55,6 +55,8 @@ LOOK_SECONDS = 10.0
 """What turns with time alone is looked at this often."""
 REST_LOOK_SECONDS = 60.0
 """And this often while the pilot finds the pipeline at rest."""
+MANY = 20
+"""Passes under way at once, above which the API server may be slow because of them."""
 REMOVE_ATTEMPTS = 3
 
 Key = tuple[str, str]
@@ -122,12 +124,18 @@ class Keeper:
         self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
         self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
+        self._passing = 0
         pilot.listeners.append(self._stir)
 
     @property
     def waiting(self) -> int:
         """Pipelines that changed and have not had their pass yet."""
         return sum(1 for room in self._rooms.values() if room.changed)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether many passes are under way; may be asked from another thread."""
+        return self._passing > MANY
 
     def hung(self, seconds: float) -> list[str]:
         """Pipelines whose pass has waited longer than this for one answer: only a restart can mend that."""
@@ -258,6 +266,13 @@ class Keeper:
             room.stirred.set()
 
     async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
+        self._passing += 1
+        try:
+            return await self._pass_alone(room, manifest)
+        finally:
+            self._passing -= 1
+
+    async def _pass_alone(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
         async with room.lock:
             room.answered(time.monotonic())
             token = on_answer.set(room.answered)

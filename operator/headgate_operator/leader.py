@@ -65,7 +65,8 @@ class LeaseTimes:
 class Leader:
     """This process's claim to lead. `identity` is unique among the candidates, such as the pod's name.
 
-    While `is_alive` says no the lease is not renewed: a leader that does nothing should not hold it.
+    While `is_alive` says no the lease is not renewed: a leader that does nothing should not hold it. While `is_busy`
+    says yes it lasts the longest: a leader with that much to do makes the API server slow itself.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Leader:
         times: LeaseTimes | None = None,
         *,
         is_alive: Callable[[], bool] = lambda: True,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cluster = cluster
         self._namespace = namespace
@@ -86,6 +88,7 @@ class Leader:
         self._is_fresh = True
         self._seen: tuple[str, float] = ("", 0.0)
         self._is_alive = is_alive
+        self._is_busy = is_busy
         self._held_until = float("-inf")
         self._lasts = self._times.duration
         self._slowest = 0.0
@@ -196,7 +199,8 @@ class Leader:
         return self._times.retry * random.uniform(0.8, 1.0)
 
     def _desired(self, current: Manifest | None) -> Manifest:
-        self._lasts = math.ceil(min(max(self._times.duration, _ROOM * self._slowest), self._times.longest))
+        wanted = self._times.longest if self._is_busy() else _ROOM * self._slowest
+        self._lasts = math.ceil(min(max(self._times.duration, wanted), self._times.longest))
         spec = dict(current["spec"]) if current else {}
         if spec.get("holderIdentity") != self.identity:
             spec["acquireTime"] = _now()

@@ -168,6 +168,7 @@ class Operator:
             settings.identity,
             LeaseTimes.lasting(settings.lease_seconds),
             is_alive=lambda: time.monotonic() - self._turned < STUCK_SECONDS,
+            is_busy=lambda: self._keeper.is_busy,
         )
         cluster.permit = self._leader.permit
         if self._users is not None:

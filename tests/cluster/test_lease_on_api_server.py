@@ -155,3 +155,17 @@ async def test_a_slow_api_server_makes_the_lease_longer_instead_of_costing_the_l
     keeping.cancel()
     spec = (await cluster.get(*LEASE, lease))["spec"]
     assert usual.duration < spec["leaseDurationSeconds"] <= usual.longest
+
+
+async def test_a_leader_with_very_much_to_do_holds_a_longer_lease_until_it_is_done(cluster, request):
+    lease, much = request.node.name.replace("_", "-")[:30].strip("-"), True
+    first = Leader(cluster, "default", lease, "first", QUICK, is_busy=lambda: much)
+    await first.acquire()
+    assert (await cluster.get(*LEASE, lease))["spec"]["leaseDurationSeconds"] == QUICK.longest
+    much = False
+    keeping = asyncio.create_task(first.keep())
+    async with asyncio.timeout(60):
+        while (await cluster.get(*LEASE, lease))["spec"]["leaseDurationSeconds"] == QUICK.longest:
+            await asyncio.sleep(0.1)
+    assert not keeping.done()
+    keeping.cancel()
