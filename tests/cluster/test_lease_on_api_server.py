@@ -165,7 +165,7 @@ async def test_a_leader_with_very_much_to_do_holds_a_longer_lease_until_it_is_do
     much = False
     keeping = asyncio.create_task(first.keep())
     async with asyncio.timeout(60):
-        while (await cluster.get(*LEASE, lease))["spec"]["leaseDurationSeconds"] == QUICK.longest:
+        while (await cluster.get(*LEASE, lease))["spec"]["leaseDurationSeconds"] == QUICK.longest:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert not keeping.done()
     keeping.cancel()
