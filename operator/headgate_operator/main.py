@@ -55,9 +55,7 @@ STUCK_SECONDS = 15.0
 """The Lease of a process whose loop has not turned for this long is not renewed."""
 TURN_SECONDS = 0.5
 STOP_SECONDS = 10.0
-_COLLECT_AFTER = (
-    20_000  # objects made and not freed
-)
+_COLLECT_AFTER = 20_000  # objects made and not freed
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 log = structlog.get_logger()
