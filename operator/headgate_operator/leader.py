@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _RENEWALS = 3  # a holder renews once in this many tries of the others: they only read, and should see it soon
-_PATIENCE = 0.6  # of the time there is for a renewal is given to one try
+_PATIENCE = 0.6  # of the time there is for a renewal is given to one try, but not less than a short lease has
 _ROOM = 6  # a lease lasts at least so many times what the slowest of late renewals took
 _FADING = 0.95  # of how slow the slowest was is left after each renewal
 _SHORTEST_SECONDS = 0.05  # between two tries, however soon the Lease runs out
@@ -142,7 +142,10 @@ class Leader:
         try:
             # One that is given up may be made all the same, and costs two more calls; but one may hang where the next
             # does not.
-            patience = _PATIENCE * (self._deadline() - started) if self.leads else self._times.renew_deadline
+            patience = self._times.renew_deadline
+            if self.leads:
+                left = self._deadline() - started
+                patience = max(_PATIENCE * left, min(patience, left))
             async with asyncio.timeout(max(patience, _SHORTEST_SECONDS)):
                 held = await self._round()
         except (ConflictError, NotFoundError):
