@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headgate.event import Event
 
-IMPORT_SECONDS = 1.2
+IMPORT_SECONDS = 2.5
 time.sleep(IMPORT_SECONDS)
 
 

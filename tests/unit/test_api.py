@@ -20,6 +20,7 @@ from headgate.contract import (
     Ordering,
     RetryContract,
     RetryRule,
+    SharesContract,
 )
 from headgate.event import Lane
 from headgate_operator.api import BranchSpec, DelayableLane, FanoutPipelineSpec
@@ -102,6 +103,7 @@ def test_a_contract_carries_every_setting_of_the_branch():
         ),
         join=JOIN,
         claim_after_seconds=3,
+        shares=SharesContract(normal=5, low=0),
     )
 
 
@@ -122,6 +124,7 @@ def test_a_branch_that_pushes_to_a_url_is_told_where_how_fast_and_with_what_keys
         rate_limit=100,
         schema=SCHEMA,
         join=JOIN,
+        shares=SharesContract(normal=5, low=0),
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LARGE = 5_000_000  # bytes: many times what a socket takes at once
 TURN_SECONDS = (
-    0.3  # that the loop may take for a turn on a busy machine; the import alone takes twice as long
+    1.2  # that the loop may take for a turn on a busy machine; the import alone takes twice as long
 )
 
 
