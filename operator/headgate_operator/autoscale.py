@@ -59,6 +59,7 @@ class Decision:
 
 def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Decision:
     """The next state and the replicas to ask for: within `limits.min..limits.max`, or 0 while paused."""
+    idle = _is_idle(state, inputs)
     state = _learn(state, inputs, limits)
     if inputs.paused:
         return _fixed(state, inputs, 0, "Paused", "paused")
@@ -73,8 +74,8 @@ def decide(state: ScalerState, inputs: ScalerInputs, limits: ScaleLimits) -> Dec
         return _fixed(state, inputs, held, "Unknown", "the backlog is unknown, so they are held")
     needed = need(inputs, limits, state.arrivals, state.rate, state.starts.seconds)
     busy = 1 if inputs.backlog else 0
-    target = min(max(_whole(needed.workers, limits), busy, least), limits.max)
-    steady = min(max(_whole(needed.arriving, limits), busy, least), limits.max)
+    target = min(max(_whole(needed.workers, limits, idle), busy, least), limits.max)
+    steady = min(max(_whole(needed.arriving, limits, idle), busy, least), limits.max)
     state = _remember(state, inputs, limits, (target, steady), held)
     return _Choice(state, inputs, limits, needed, target, least).made()
 
@@ -86,7 +87,15 @@ def _fixed(state: ScalerState, inputs: ScalerInputs, replicas: int, reason: str,
     return Decision(state, replicas, reason, f"{counted(replicas)}: {why}")
 
 
-def _whole(workers: float, limits: ScaleLimits) -> int:
+def _is_idle(state: ScalerState, inputs: ScalerInputs) -> bool:
+    """Whether nothing is left and nothing came since the last look: for what came before, the window keeps workers."""
+    came = state.previous is None or inputs.published != state.previous.published
+    return inputs.backlog == 0 and not (came and inputs.current)
+
+
+def _whole(workers: float, limits: ScaleLimits, idle: bool) -> int:
+    if idle and workers <= 1:
+        return 0  # a mean over a minute is never quite nothing, and any part of a worker would be one
     return math.ceil(min(workers, limits.max))  # a rate that faded to almost nothing makes it infinite
 
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,34 @@ def test_an_unknown_backlog_holds_what_is_there_however_long(current: int, pause
         decision = decide(state, replace(IDLE, now=now, backlog=None, current=current), LIMITS)
         state, replicas = decision.state, decision.replicas
         assert replicas == current
+
+
+@pytest.mark.parametrize("every", [8, 20, 45])
+def test_single_events_now_and_then_keep_no_worker_between_them(every: int):
+    bounds, state, replicas, published, unsettled = (
+        replace(LIMITS, scale_down_after_seconds=3),
+        KNOWN,
+        0,
+        0,
+        0,
+    )
+    for now in range(400):
+        if now % every == 0:
+            published, unsettled = published + 1, 1
+        elif now % every == 3:
+            unsettled = 0
+        inputs = replace(
+            IDLE,
+            now=now,
+            published=published,
+            settled=published - unsettled,
+            backlog=unsettled,
+            current=replicas,
+            ready=replicas if now % every > 1 else 0,
+        )
+        decision = decide(state, inputs, bounds)
+        state, replicas = decision.state, decision.replicas
+        assert replicas == (1 if now % every < 3 + 3 - 1 else 0), (now, decision.sentence)
 
 
 def test_an_unknown_backlog_of_which_something_is_seen_wakes_a_branch_and_takes_no_worker():
