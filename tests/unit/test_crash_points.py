@@ -138,6 +138,7 @@ def test_writes_have_the_names_of_what_they_write_and_reads_have_none():
     )
     key = b"hg:{n-1/media:1}:gate:a"
     assert redis_proxy.name_of("a", [b"SET", key, b"4:9"]) == "redis a: SET 1 gate:a"
+    assert redis_proxy.name_of("a", [b"UNLINK", key, b"hg:{n-1/media:1}:high"]) == "redis a: UNLINK 1"
     assert redis_proxy.name_of("a", [b"GET", key]) is None
     assert (
         redis_proxy.name_of("b", [b"EVALSHA", ENSURE.sha.encode(), b"1", key])

@@ -144,7 +144,9 @@ def name_of(letter: str, command: list[bytes]) -> str | None:
         return f"redis {letter}: {script.name if script else 'unknown script'} {_partition(command[3])}"
     if verb == "SCRIPT":
         return f"redis {letter}: SCRIPT {command[1].decode().upper()}"
-    return f"redis {letter}: {verb} {_partition(command[1]) if len(command) > 1 else ''}"
+    where = _partition(command[1]) if len(command) > 1 else ""
+    # Which key comes first is the server's choice.
+    return f"redis {letter}: {verb} {where.partition(' ')[0] if verb == 'UNLINK' else where}"
 
 
 def _partition(key: bytes) -> str:
