@@ -215,6 +215,21 @@ ROWS = (
                 Unit.PROCESSES,
                 (Query(f"max {BY_PIPELINE} ({metric('headgate_pipeline_level')})", "{{pipeline}}"),),
             ),
+            Panel(
+                "Lanes refused",
+                "Lanes whose events publishers are refused, by the branch that is too far behind.",
+                Unit.PROCESSES,
+                (Query(f"max {BY_BRANCH} ({metric('headgate_branch_refused_lanes')})", BRANCH),),
+                width=12,
+            ),
+            Panel(
+                "Given up for their age",
+                "Events a second that a level delayed until backpressure.deadlineSeconds was over; they are"
+                " dead letters.",
+                Unit.EVENTS_PER_SECOND,
+                (Query(f"sum {BY_BRANCH} ({rate('headgate_branch_expired_total')})", BRANCH),),
+                width=12,
+            ),
         ),
     ),
     Row(

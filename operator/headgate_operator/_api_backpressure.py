@@ -74,7 +74,8 @@ class LevelSpec(Model):
     reject: Annotated[tuple[DelayableLane, ...], Field(min_length=1, max_length=2)] | None = Field(
         default=None,
         description="Lanes whose events publishers are refused while a branch is at the level: Low, Normal. What is"
-        " refused reaches no branch; what was published before is handled.",
+        " refused reaches no branch; what was published before is handled. lag and releaseLag then count all lanes,"
+        " also those that wait; ageSeconds looks at the lanes that it does not refuse.",
         examples=[["Low"]],
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
@@ -82,6 +83,14 @@ class LevelSpec(Model):
 
 class SharesSpec(Model):
     """What the lower lanes get although the higher ones never run empty."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.normal + self.low <= 90",
+            "must leave lane High 10 percent: normal and low together at most 90",
+            "lower normal or low",
+        ),
+    )
 
     normal: SharePercent = Field(
         default=1,

@@ -22,6 +22,11 @@ _BRANCH = (*_PIPELINE, "branch")
 _GATES = {GateState.OPEN: 0, GateState.DELAYED: 1, GateState.CLOSED: 2}
 _COUNTERS: tuple[tuple[str, str, Callable[[BranchMeasurement], int]], ...] = (
     ("retried", "Attempts that failed and were retried.", lambda found: found.retried),
+    (
+        "expired",
+        "Dead letters of events whose deadline passed while a level delayed them.",
+        lambda found: found.expired,
+    ),
     ("redriven", "Dead letters that were tried again.", lambda found: found.redriven),
     (
         "dead_letters_dropped",
@@ -124,6 +129,11 @@ def _branch_metrics(branches: list[tuple[tuple[str, ...], BranchReading]]) -> It
     )
     yield gauge("replicas_desired", "Workers the pilot asks for.", lambda b: b.replicas)
     yield gauge("replicas_ready", "Workers that take events.", lambda b: b.workers.ready)
+    yield gauge(
+        "refused_lanes",
+        "Lanes whose events publishers are refused because the branch is at a level.",
+        lambda b: len(b.rejected),
+    )
     yield gauge("gate", "Whether events wait: 0 open, 1 delayed, 2 closed.", lambda b: _GATES[b.gate])
     yield from _branch_counters(
         [(names, b.measurement) for names, b in branches if b.measurement is not None]

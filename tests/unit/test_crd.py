@@ -88,7 +88,7 @@ def test_lists_of_named_objects_are_maps():
 
 def test_rules_say_what_must_be():
     rules = [rule for node in FIELDS.values() for rule in node.get("x-kubernetes-validations", ())]
-    assert len(rules) == 19
+    assert len(rules) == 21
     assert all(rule["message"].startswith("must ") for rule in rules)
 
 

@@ -28,6 +28,7 @@ def samples(measurement, closed=None):
                 workers=Workers(desired=2, running=2, ready=1),
                 replicas=3,
                 delayed=frozenset({Lane.LOW}),
+                rejected=frozenset({Lane.LOW}),
                 settled_per_second=0,
                 closed=closed,
             )
@@ -55,6 +56,7 @@ def measured():
         filtered=3,
         retried=6,
         redriven=8,
+        expired=12,
         unread_trimmed=9,
         dead_dropped=11,
     )
@@ -74,6 +76,8 @@ def measured():
         ("dead_letters", 4),
         ("retried_total", 6),
         ("redriven_total", 8),
+        ("expired_total", 12),
+        ("refused_lanes", 1),
         ("unread_trimmed_total", 9),
         ("dead_letters_dropped_total", 11),
         ("replicas_desired", 3),
@@ -112,4 +116,5 @@ def test_what_is_unknown_is_a_gap_and_not_a_zero():
         "headgate_branch_replicas_desired",
         "headgate_branch_replicas_ready",
         "headgate_branch_gate",
+        "headgate_branch_refused_lanes",
     }
