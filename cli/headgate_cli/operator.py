@@ -33,7 +33,9 @@ def operator_command(
     """  # noqa: D301 - \b is what keeps the lines of an example apart
     import asyncio  # noqa: PLC0415
 
-    from headgate_operator.main import OperatorSettings, configure_logging, run  # noqa: PLC0415
+    from headgate_operator.logs import configure_logging  # noqa: PLC0415
+    from headgate_operator.main import run  # noqa: PLC0415
+    from headgate_operator.settings import OperatorSettings  # noqa: PLC0415
 
     configure_logging()
     settings = OperatorSettings.from_environment(

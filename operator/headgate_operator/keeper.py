@@ -6,28 +6,26 @@ and may be cancelled anywhere.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from headgate_operator import topology
-from headgate_operator.cluster import ClusterError, on_answer
-from headgate_operator.events import Notice, Severity, Subject, healing
+from headgate_operator.cluster import on_answer
+from headgate_operator.events import Notice, Subject, healing
 from headgate_operator.leader import LeadershipLostError
 from headgate_operator.logins import ROTATE
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.moving import farewell
-from headgate_operator.pipeline import ManifestError, load_pipeline
 from headgate_operator.plan import is_dry_run, plan
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
+from headgate_operator.removal import Remover
 from headgate_operator.reporter import Reporter
+from headgate_operator.room import Room
 from headgate_operator.turnstile import place
 
 if TYPE_CHECKING:
@@ -57,50 +55,8 @@ REST_LOOK_SECONDS = 60.0
 """And this often while the pilot finds the pipeline at rest."""
 MANY = 20
 """Passes under way at once, above which the API server may be slow because of them."""
-REMOVE_ATTEMPTS = 3
 
 Key = tuple[str, str]
-
-
-@dataclass
-class _Room:
-    """What is known of one pipeline from pass to pass."""
-
-    changed: bool = False
-    """Whether a pass is due."""
-    stirred: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there is a reason to look: a change, or a new reading of the pilot."""
-    waiting_since: float | None = None
-    """When the pass under way last got an answer from the API server, or began; None between passes."""
-    doubted: dict[str, Manifest] = field(default_factory=dict)
-    """Deployments, by name, that were not as they had been left when a watch told of them during the pass."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    findings: Findings | None = None
-    seen: tuple[int, bool, str] | None = None
-    """The generation that a watch event had last, whether it was for a dry run, and what asks for a password."""
-    removed_uid: str = ""
-
-    def change(self) -> None:
-        """A pass is due."""
-        self.changed = True
-        self.stirred.set()
-
-    def answered(self, at: float) -> None:
-        """The pass under way got on at this monotonic time."""
-        self.waiting_since = at
-
-    async def rest(self, seconds: float) -> bool:
-        """Returns when stirred, or after so many seconds; says whether it was stirred."""
-        # A timer and an event: of a thousand pipelines each second, `asyncio.timeout` alone is noticed.
-        loop = asyncio.get_running_loop()
-        until = loop.time() + max(seconds, 0.0)
-        alarm = loop.call_at(until, self.stirred.set)
-        try:
-            await self.stirred.wait()
-        finally:
-            alarm.cancel()
-        self.stirred.clear()
-        return loop.time() < until
 
 
 class Keeper:
@@ -123,7 +79,8 @@ class Keeper:
         self._recorder = recorder
         self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
-        self._rooms: defaultdict[Key, _Room] = defaultdict(_Room)
+        self._remover = Remover(substrate, servers, recorder)
+        self._rooms: defaultdict[Key, Room] = defaultdict(Room)
         self._passing = 0
         pilot.listeners.append(self._stir)
 
@@ -182,49 +139,9 @@ class Keeper:
         room.removed_uid = uid
         self._pilot.remove(*key)
         async with room.lock:
-            try:
-                pipeline = load_pipeline(manifest)
-                count = await self._take_down(pipeline)
-                log.info("pipeline removed", pipeline=str(pipeline), keys=count)
-                await self._dismiss(pipeline)
-            except (Problem, ManifestError) as problem:
-                note = f"the pipeline's keys are left on its Redis server: {problem}"
-                await self._recorder.record(
-                    Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
-                )
-            except Exception as error:
-                log.exception("clean-up failed", pipeline="/".join(key))
-                note = f"the pipeline may have left keys on its Redis server: {error!r}"
-                await self._recorder.record(
-                    Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
-                )
+            await self._remover.remove(manifest)
             await self._servers.release(*key)
             self._substrate.forget(*key)
-
-    async def _take_down(self, pipeline: Pipeline) -> int:
-        """Stops the workers, then removes the keys, for one that still runs makes some again; returns their number.
-
-        Nobody waits for workers when the server is gone: they have a grace period, and whoever deletes, none.
-        """
-        stopping = asyncio.create_task(self._remove_workers(pipeline))
-        try:
-            server = await self._server(pipeline)
-            await topology.answer(server)
-            await stopping
-            return await topology.remove(server, pipeline)
-        finally:
-            stopping.cancel()
-            await asyncio.gather(stopping, return_exceptions=True)
-
-    async def _dismiss(self, pipeline: Pipeline) -> None:
-        """Removes the pipeline's user, if it has one; an event tells of one that is left."""
-        try:
-            await self._substrate.dismiss(pipeline)
-        except Problem as problem:
-            subject = Subject(pipeline.namespace, pipeline.name, pipeline.uid)
-            await self._recorder.record(
-                subject, Notice(Severity.WARNING, problem.reason, str(problem), "Delete")
-            )
 
     def saw_pipeline(self, event: str | None, manifest: Mapping[str, Any]) -> None:
         """Takes in a watch event: a new generation is due a pass, and so is the beginning or end of a dry run.
@@ -265,14 +182,14 @@ class Keeper:
         if room := self._rooms.get(key):
             room.stirred.set()
 
-    async def _pass(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
+    async def _pass(self, room: Room, manifest: Mapping[str, Any]) -> Findings:
         self._passing += 1
         try:
             return await self._pass_alone(room, manifest)
         finally:
             self._passing -= 1
 
-    async def _pass_alone(self, room: _Room, manifest: Mapping[str, Any]) -> Findings:
+    async def _pass_alone(self, room: Room, manifest: Mapping[str, Any]) -> Findings:
         async with room.lock:
             room.answered(time.monotonic())
             token = on_answer.set(room.answered)
@@ -307,7 +224,7 @@ class Keeper:
         if healed:
             await self._recorder.record(Subject(*key, manifest["metadata"]["uid"]), healing(healed))
 
-    async def _report(self, room: _Room, manifest: Mapping[str, Any]) -> None:
+    async def _report(self, room: Room, manifest: Mapping[str, Any]) -> None:
         """Tells what there is, once a pass has found something and, where it is flown, the pilot has looked too.
 
         That it does at once: a status without its reading would be written for one tick.
@@ -363,30 +280,12 @@ class Keeper:
             await self._recorder.record(Subject(pipeline.namespace, pipeline.name, pipeline.uid), notice)
         return server
 
-    async def _server(self, pipeline: Pipeline) -> Server:
-        """The server for the last time: as assigned, since the Secret may be gone before the pipeline."""
-        if self._is_assigned(pipeline):
-            return self._servers.of(pipeline)
-        try:
-            return await self._connect(pipeline)
-        except ClusterError as error:
-            raise Problem("SecretUnreadable", f"the Secret with its URL cannot be read: {error}") from error
-
     def _is_assigned(self, pipeline: Pipeline) -> bool:
         try:
             self._servers.of(pipeline)
         except KeyError:
             return False
         return True
-
-    async def _remove_workers(self, pipeline: Pipeline) -> None:
-        for attempt in range(1, REMOVE_ATTEMPTS + 1):
-            try:
-                return await self._substrate.remove(pipeline)
-            except ClusterError as error:
-                log.warning("workers not removed", pipeline=str(pipeline), error=str(error), attempt=attempt)
-                await asyncio.sleep(attempt)
-        return None  # they go with their owner
 
 
 def _key(manifest: Mapping[str, Any]) -> Key:

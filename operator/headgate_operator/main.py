@@ -1,4 +1,4 @@
-"""The operator process: logs, cluster, leadership, kopf and the pilot, from start to graceful stop.
+"""The operator process: cluster, leadership, kopf and the pilot, from start to graceful stop.
 
 Two or more may run; one leads and does everything, the others wait and are ready to.
 """
@@ -8,15 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import signal
-import socket
 import time
-import uuid
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -44,9 +39,10 @@ from headgate_operator.vitals import Vitals
 from headgate_operator.watch import Watch, Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from headgate_operator.readings import PipelineReading
+    from headgate_operator.settings import OperatorSettings
 
 LEASE = "headgate-operator"
 STALE_SECONDS = 60.0
@@ -56,72 +52,8 @@ STUCK_SECONDS = 15.0
 TURN_SECONDS = 0.5
 STOP_SECONDS = 10.0
 _COLLECT_AFTER = 20_000  # objects made and not freed
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class OperatorSettings:
-    """What the process is started with. `namespaces` empty means all; port 0 is any free one."""
-
-    namespaces: tuple[str, ...] = ()
-    metrics_port: int = 9100
-    health_port: int = 8080
-    redis_url: str | None = None
-    """The operator's own server, for pipelines without spec.redis."""
-    worker_image: str | None = None
-    """Image of workers that push events: of branches with an http or container handler."""
-    scaler_address: str | None = None
-    """host:port at which KEDA reaches this operator; without it nothing is served for KEDA."""
-    scaler_port: int = 6000
-    """Where that is served."""
-    redis_users: bool = True
-    """Whether each pipeline on the operator's own server gets a user of its own there."""
-    allow_privileged: bool = False
-    """Whether branches may give their pods rights on the node."""
-    own_account: str = ""
-    """The operator's own ServiceAccount, which no worker may have; empty: unknown."""
-    most_workers: int = 0
-    """In any namespace, all its branches together; 0 for as many as they want."""
-    own_namespace: str = "default"
-    """Where the Lease is."""
-    lease_seconds: float = 4.0
-    """The Lease of a leader that died is another's after this."""
-    identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
-
-    @classmethod
-    def from_environment(
-        cls,
-        *,
-        namespaces: Sequence[str] = (),
-        metrics_port: int = 9100,
-        health_port: int = 8080,
-        scaler_port: int = 6000,
-    ) -> OperatorSettings:
-        """With HEADGATE_REDIS_URL, HEADGATE_WORKER_IMAGE, HEADGATE_SCALER_ADDRESS, and POD_NAMESPACE or the pod's.
-
-        And with HEADGATE_LEASE_SECONDS, HEADGATE_REDIS_USERS, HEADGATE_ALLOW_PRIVILEGED, HEADGATE_SERVICE_ACCOUNT
-        and HEADGATE_MAX_WORKERS_PER_NAMESPACE. Raises ValueError.
-        """
-        own = os.environ.get("POD_NAMESPACE")
-        if not own and _NAMESPACE_FILE.exists():
-            own = _NAMESPACE_FILE.read_text().strip()
-        return cls(
-            namespaces=tuple(namespaces),
-            metrics_port=metrics_port,
-            health_port=health_port,
-            redis_url=os.environ.get("HEADGATE_REDIS_URL") or None,
-            worker_image=os.environ.get("HEADGATE_WORKER_IMAGE") or None,
-            scaler_address=os.environ.get("HEADGATE_SCALER_ADDRESS") or None,
-            scaler_port=scaler_port,
-            redis_users=_switch("HEADGATE_REDIS_USERS", OperatorSettings.redis_users),
-            allow_privileged=_switch("HEADGATE_ALLOW_PRIVILEGED", OperatorSettings.allow_privileged),
-            own_account=os.environ.get("HEADGATE_SERVICE_ACCOUNT", ""),
-            most_workers=_count("HEADGATE_MAX_WORKERS_PER_NAMESPACE"),
-            own_namespace=own or "default",
-            lease_seconds=_lease_seconds(os.environ.get("HEADGATE_LEASE_SECONDS")),
-        )
 
 
 class Operator:
@@ -329,34 +261,6 @@ class Operator:
             raise failure
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """JSON lines on stderr, kopf's and the client's log included."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    renderer = structlog.processors.JSONRenderer(default=repr)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line a watch event otherwise
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=False,
-    )
-
-
 async def run(settings: OperatorSettings) -> int:
     """Runs until SIGTERM or SIGINT; returns the process's exit code."""
     # With a thousand pipelines a collection of everything holds all of them up for half a second: seldom, then, and
@@ -388,31 +292,6 @@ async def run(settings: OperatorSettings) -> int:
     finally:
         await cluster.aclose()
     return 0
-
-
-def _lease_seconds(given: str | None) -> float:
-    """A whole number, as the Lease has it; raises ValueError."""
-    if not given:
-        return OperatorSettings.lease_seconds
-    if not given.isdecimal() or not 2 <= int(given) <= 60:
-        raise ValueError(f"HEADGATE_LEASE_SECONDS: {given!r}: give whole seconds from 2 to 60")
-    return float(given)
-
-
-def _count(name: str) -> int:
-    """A variable that is a whole number, 0 without it; raises ValueError."""
-    given = os.environ.get(name) or "0"
-    if not (given.isascii() and given.isdigit()):
-        raise ValueError(f"{name}: {given!r}: give a whole number from 0")
-    return int(given)
-
-
-def _switch(name: str, otherwise: bool) -> bool:
-    """A variable that is true or false; raises ValueError."""
-    given = os.environ.get(name) or str(otherwise).lower()
-    if given not in {"true", "false"}:
-        raise ValueError(f"{name}: {given!r}: give true or false")
-    return given == "true"
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:

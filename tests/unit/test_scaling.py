@@ -13,8 +13,8 @@ from headgate.streams import BranchMeasurement, Closed
 from headgate_cli.manifests import load
 from headgate_operator.autoscale import ScalerState, WorkerRate
 from headgate_operator.flight import Flight
-from headgate_operator.main import OperatorSettings
 from headgate_operator.scaling import Scaling
+from headgate_operator.settings import OperatorSettings
 from headgate_operator.substrates import Workers
 from headgate_operator.substrates.sightings import Sightings
 from unit.pilots import NOOP, World, measured
