@@ -84,6 +84,7 @@ class OnCluster:
         took, over = [], []
         for number in range(bursts):
             _await_zero(watch)
+            self._await_no_pod("one")
             began = time.time()
             streams.publish([NewEvent(data=number, id=f"burst-{number}")])
             took.append(_awaited(watch, began, 1) - began)
@@ -157,6 +158,11 @@ class OnCluster:
         self.cluster.wait(NAMESPACE, f"fanoutpipeline/{name}", "condition=Ready")
         watch = ReplicasWatch(self.cluster, NAMESPACE, f"{name}-work")
         return Streams(self.url, PipelineKeys(NAMESPACE, name), ("work",)), watch
+
+    def _await_no_pod(self, name: str) -> None:
+        """A worker that is not gone yet might take the event, and nobody would be asked for."""
+        label = f"headgate.dev/pipeline={name}"
+        wait_until("no pod", lambda: not self.cluster.items(NAMESPACE, "pods", "-l", label), PATIENCE_SECONDS)
 
     def _delete(self, name: str, watch: ReplicasWatch) -> None:
         watch.stop()
