@@ -86,6 +86,13 @@ def test_no_password_is_ever_shown(url: str) -> None:
     assert "***" in redact(url)
 
 
+def test_a_slash_in_a_password_is_told_how_to_write() -> None:
+    with pytest.raises(ValueError, match="%2F") as refused:
+        read_url("redis+sentinel://:/secret@h")
+    assert "secret" not in str(refused.value)
+    assert read_url("redis+sentinel://:%2Fsecret@h/main").password == "/secret"  # noqa: S105  # made up
+
+
 def test_a_url_without_a_password_is_shown_without_its_options() -> None:
     assert redact("redis://user@h:1/2") == "redis://user@h:1/2"
     assert redact("rediss://h?ssl_ca_certs=/ca") == "rediss://h"

@@ -89,6 +89,11 @@ def read_url(text: str) -> ServerUrl:
     scheme = parts.scheme if "://" in text else ""
     if scheme not in SCHEMES:
         raise ValueError(f"Redis URL {redact(text)!r}: scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
+    is_login_cut = ":" in parts.netloc and "@" not in parts.netloc
+    if "@" in parts.path and (scheme != "unix" or is_login_cut):
+        raise ValueError(
+            f"Redis URL {redact(text)!r}: has an @ after the host: if the password has a /, write it as %2F"
+        )
     login, _, netloc = parts.netloc.rpartition("@")
     service = None
     path = parts.path
