@@ -277,17 +277,19 @@ class Pilot:
         return all(observed.get(name) == branch.workers for name, branch in reading.branches.items())
 
     async def _ring(self, until: float) -> frozenset[str] | None:
-        now = self._clock()
         waiting: dict[Server, dict[str, str]] = {}
         self._ringers = {}
         for key, flight in self._flights.items():
             reading = flight.reading
-            if reading is None or reading.measurement is None or flight.due <= now:
+            if reading is None or reading.measurement is None:
                 continue
             if listens(reading, at_rest=flight.at_rest):
                 with flight.noting("no server"):
+                    server = self._server_for(flight.pipeline)
+                    if server in self._rounds:
+                        continue  # what was read of it may be old, and would ring until the round is over
                     last_ids = reading.measurement.last_ids
-                    waiting.setdefault(self._server_for(flight.pipeline), {}).update(last_ids)
+                    waiting.setdefault(server, {}).update(last_ids)
                     self._ringers |= dict.fromkeys(last_ids, key)
         self._bells.listen(waiting)
         return await self._bells.wait(until)
