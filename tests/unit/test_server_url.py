@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from headgate.streams import Server
@@ -112,6 +112,8 @@ def test_a_url_without_a_password_is_shown_without_its_options() -> None:
 def test_whatever_is_wrong_with_a_url_its_password_is_not_shown(
     scheme: str, colon: str, user: str, odd: tuple[str, str], host: str
 ) -> None:
+    # An @ and a word after it are a host to everybody.
+    assume("@" in host or odd[0] != "@")
     url = f"{scheme}{colon}{user}:{odd[0]}S3CRET{odd[1]}{host}"
     told = redact(url)
     try:

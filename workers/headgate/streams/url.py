@@ -73,7 +73,7 @@ def redact(url: str) -> str:
     login, at, place = rest.rpartition("@")
     place = _OPTIONS.split(place)[0]
     hosts, slash, path = place.partition("/")
-    if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+    if not all(_HOST.fullmatch(host) and not host.endswith(":") for host in hosts.split(",")):
         hosts, slash, path = "***", "", ""
     user, colon, _ = login.partition(":")
     user = user if _USER.fullmatch(user) else "***"
@@ -89,8 +89,9 @@ def read_url(text: str) -> ServerUrl:
     scheme = parts.scheme if "://" in text else ""
     if scheme not in SCHEMES:
         raise ValueError(f"Redis URL {redact(text)!r}: scheme {scheme!r} is not one of {', '.join(SCHEMES)}")
-    is_login_cut = ":" in parts.netloc and "@" not in parts.netloc
-    if "@" in parts.path and (scheme != "unix" or is_login_cut):
+    # A socket has no port, so that a colon there begins a password too.
+    is_cut = ":" in parts.netloc.rpartition("@")[2] if scheme == "unix" else "@" in parts.path
+    if is_cut:
         raise ValueError(
             f"Redis URL {redact(text)!r}: has an @ after the host: if the password has a /, write it as %2F"
         )
@@ -139,6 +140,8 @@ def read_url(text: str) -> ServerUrl:
 
 
 def _host(text: str, netloc: str, scheme: str) -> tuple[str, int]:
+    if netloc.endswith(":"):  # without a port: most likely a password begins there, with a slash
+        raise ValueError(f"Redis URL {redact(text)!r}: {_NO_HOST}")
     try:
         parts = urlsplit(f"//{netloc}")
         port = parts.port
