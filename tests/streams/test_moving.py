@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from headgate.event import NewEvent
@@ -13,9 +11,7 @@ from headgate_operator.events import Severity
 from headgate_operator.moving import farewell
 from headgate_operator.pipeline import Pipeline, load_pipeline
 from streams.desk import desk, done, take
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from streams.servers import redis7
 
 
 def pipeline() -> Pipeline:
@@ -30,31 +26,36 @@ def pipeline() -> Pipeline:
     )
 
 
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Server]:
+    """A server that no other test has a pipeline on."""
+    with redis7() as url:
+        connected = Server.connect(url)
+        yield connected
+        await connected.aclose()
+
+
 async def test_unsettled_events_on_the_old_server_are_counted_those_of_branches_that_drain_too(
-    server: Server, start_server: Callable[[str], str]
+    server: Server, elsewhere: Server
 ) -> None:
-    new = Server.connect(start_server("redis8"))
-    try:
-        async with desk(server, ("a", "b"), partitions=3) as canal:
-            await canal.publish(*(NewEvent(data=n) for n in range(10)))
-            await ensure_groups(server, canal.keys, ["a"], removal=Removal(drain=True))
-            notice = await farewell(pipeline(), server, new)
-            assert notice is not None
-            assert (notice.severity, notice.reason) == (Severity.WARNING, "ServerChanged")
-            assert "20 unsettled events are left on the old one" in notice.note
-            assert "--redis-url OLD --until-settled" in notice.note
-            for branch in ("a", "b"):
-                for number in range(3):
-                    consumer = await canal.consumer("w1.x", branch, number)
-                    await consumer.settle([done(each) for each in await take(consumer)])
-            notice = await farewell(pipeline(), server, new)
-            assert notice is not None
-            assert (notice.severity, notice.note) == (
-                Severity.NORMAL,
-                "on another Redis server; the old one had nothing left",
-            )
-    finally:
-        await new.aclose()
+    async with desk(server, ("a", "b"), partitions=3) as canal:
+        await canal.publish(*(NewEvent(data=n) for n in range(10)))
+        await ensure_groups(server, canal.keys, ["a"], removal=Removal(drain=True))
+        notice = await farewell(pipeline(), server, elsewhere)
+        assert notice is not None
+        assert (notice.severity, notice.reason) == (Severity.WARNING, "ServerChanged")
+        assert "20 unsettled events are left on the old one" in notice.note
+        assert "--redis-url OLD --until-settled" in notice.note
+        for branch in ("a", "b"):
+            for number in range(3):
+                consumer = await canal.consumer("w1.x", branch, number)
+                await consumer.settle([done(each) for each in await take(consumer)])
+        notice = await farewell(pipeline(), server, elsewhere)
+        assert notice is not None
+        assert (notice.severity, notice.note) == (
+            Severity.NORMAL,
+            "on another Redis server; the old one had nothing left",
+        )
 
 
 async def test_the_same_server_by_another_name_is_not_told_of(valkey: Server, valkey_url: str) -> None:
