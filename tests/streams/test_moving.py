@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from headgate.event import NewEvent
@@ -12,6 +14,9 @@ from headgate_operator.moving import farewell
 from headgate_operator.pipeline import Pipeline, load_pipeline
 from streams.desk import desk, done, take
 from streams.servers import redis7
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 def pipeline() -> Pipeline:
