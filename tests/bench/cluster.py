@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.replicas_watch import ReplicasWatch
-from cluster.installation import install
-from cluster.kube import OPERATOR_NAMESPACE, cluster_runs, start_cluster, stop_cluster, wait_until
+from cluster.installation import installed
+from cluster.kube import wait_until
 from cluster.streams import Streams
 from headgate.event import Lane, NewEvent
 from headgate.streams import PipelineKeys, Publisher, Server
@@ -134,26 +134,15 @@ class Bench:
 
 def main() -> int:
     """Runs all and prints the figures."""
-    ran_before = cluster_runs()
-    try:
-        _say("starting the cluster, with images and operator")
-        cluster = start_cluster()
-        install(cluster)
-        with (
-            cluster.namespace(NAMESPACE),
-            cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address,
-        ):
-            cluster.apply(_handlers())
-            bench = Bench(cluster, f"redis://{address}")
-            _say("apply to Ready")
-            ready = bench.apply_to_ready()
-            _say("burst to replicas")
-            first, full = bench.burst_to_replicas()
-            _say("High through a burst")
-            quiet, burst = bench.high_through_burst()
-    finally:
-        if not ran_before:
-            stop_cluster()
+    with installed(NAMESPACE, _say) as (cluster, url):
+        cluster.apply(_handlers())
+        bench = Bench(cluster, url)
+        _say("apply to Ready")
+        ready = bench.apply_to_ready()
+        _say("burst to replicas")
+        first, full = bench.burst_to_replicas()
+        _say("High through a burst")
+        quiet, burst = bench.high_through_burst()
     figures = {
         "applyToReadySeconds": round(statistics.median(ready), 2),
         "applyToReadySecondsWorst": round(max(ready), 2),

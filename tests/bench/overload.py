@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.floors import Floor
-from cluster.installation import install
-from cluster.kube import OPERATOR_NAMESPACE, cluster_runs, start_cluster, stop_cluster
+from cluster.installation import installed
+from cluster.kube import OPERATOR_NAMESPACE
 from cluster.streams import Streams
 from headgate.event import Lane, NewEvent
 from headgate.streams import BackpressureError, PipelineKeys, Publisher, Server, measure
@@ -217,24 +217,13 @@ def logged_moves(log: str) -> tuple[int, int]:
 
 def main() -> int:
     """Runs all, prints the figures, and says what they miss."""
-    ran_before = cluster_runs()
-    try:
-        _say("starting the cluster, with images and operator")
-        cluster = start_cluster()
-        install(cluster)
-        with (
-            cluster.namespace(NAMESPACE),
-            cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address,
-        ):
-            try:
-                figures = _measure(cluster, f"redis://{address}")
-            except Exception:
-                for title, text in cluster.diagnosis():
-                    _say(f"{title}\n{text}")
-                raise
-    finally:
-        if not ran_before:
-            stop_cluster()
+    with installed(NAMESPACE, _say) as (cluster, url):
+        try:
+            figures = _measure(cluster, url)
+        except Exception:
+            for title, text in cluster.diagnosis():
+                _say(f"{title}\n{text}")
+            raise
     said = [text for floor in FLOORS if (text := floor.missed(float(figures[floor.figure])))]
     for text in said:
         _say(f"MISSED: {text}")

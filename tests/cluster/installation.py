@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cluster.kube import OPERATOR_NAMESPACE, ROOT, image_inputs
+from cluster.kube import OPERATOR_NAMESPACE, ROOT, cluster_runs, image_inputs, start_cluster, stop_cluster
 from cluster.valkey import valkey
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from cluster.kube import Cluster
 
 IN_CLUSTER_URL = f"redis://valkey.{OPERATOR_NAMESPACE}:6379"
+
+
+@contextmanager
+def installed(namespace: str, say: Callable[[str], None]) -> Iterator[tuple[Cluster, str]]:
+    """A cluster with headgate and a new namespace on it, and its server's URL on this machine.
+
+    One that runs is used and left running.
+    """
+    ran_before = cluster_runs()
+    try:
+        say("starting the cluster, with images and operator")
+        cluster = start_cluster()
+        install(cluster)
+        with (
+            cluster.namespace(namespace),
+            cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address,
+        ):
+            yield cluster, f"redis://{address}"
+    finally:
+        if not ran_before:
+            stop_cluster()
 
 
 def install(cluster: Cluster, *values: str) -> None:

@@ -24,8 +24,8 @@ from bench.autoscale.pilot import PilotScaler
 from bench.autoscale.simulation import replay
 from bench.autoscale.traces import QUICK, Trace, load
 from bench.replicas_watch import ReplicasWatch
-from cluster.installation import install
-from cluster.kube import OPERATOR_NAMESPACE, cluster_runs, start_cluster, stop_cluster, wait_until
+from cluster.installation import installed
+from cluster.kube import wait_until
 from cluster.streams import Streams
 from headgate.event import Lane, NewEvent
 from headgate.streams import PipelineKeys, Publisher, Server
@@ -171,20 +171,9 @@ class OnCluster:
 
 def measure_on_cluster(bursts: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything, on the cluster that runs or on one that is started for it."""
-    ran_before = cluster_runs()
-    try:
-        say("starting the cluster, with images and operator")
-        cluster = start_cluster()
-        install(cluster)
-        with (
-            cluster.namespace(NAMESPACE),
-            cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379) as address,
-        ):
-            cluster.apply(_handlers())
-            return OnCluster(cluster, f"redis://{address}", say).figures(bursts)
-    finally:
-        if not ran_before:
-            stop_cluster()
+    with installed(NAMESPACE, say) as (cluster, url):
+        cluster.apply(_handlers())
+        return OnCluster(cluster, url, say).figures(bursts)
 
 
 def thinned(trace: Trace) -> Trace:
