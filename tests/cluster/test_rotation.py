@@ -31,7 +31,8 @@ def test_a_password_is_replaced_under_load_and_nothing_is_lost(video, streams):
     wait_until("all records", lambda: streams.measure().joined >= UPLOADS, 120)
     assert video.check() == f"{UPLOADS} of {UPLOADS} records right, each exactly once"
     items = video.cluster.items(video.namespace, "pods", "-l", f"headgate.dev/pipeline={NAME}")
-    assert [each["restartCount"] for item in items for each in item["status"]["containerStatuses"]] == [0] * 3
+    # One more may still be stopping.
+    assert not any(each["restartCount"] for item in items for each in item["status"]["containerStatuses"])
 
 
 def _secret(video) -> dict[str, str]:
