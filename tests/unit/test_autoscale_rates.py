@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_operator.autoscale import ScaleLimits, ScalerInputs, ScalerState, decide
-from headgate_operator.autoscale_age import speed_for_age
-from headgate_operator.autoscale_rates import Arrivals, WorkerRate
-from headgate_operator.autoscale_window import Growth, Window
+from headgate_operator.autoscale.age import speed_for_age
+from headgate_operator.autoscale.rates import Arrivals, WorkerRate
+from headgate_operator.autoscale.window import Growth, Window
 
 IDLE = ScalerInputs(now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=0, ready=0)
 

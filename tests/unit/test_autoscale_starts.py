@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from headgate_operator.autoscale import Decision, ScaleLimits, ScalerInputs, ScalerState, WorkerRate, decide
-from headgate_operator.autoscale_starts import LOOP_SECONDS, PATIENCE_SECONDS, Starts
+from headgate_operator.autoscale.starts import LOOP_SECONDS, PATIENCE_SECONDS, Starts
 
 IDLE = ScalerInputs(now=0, published=0, settled=0, busy_seconds=0, backlog=0, current=0, ready=0)
 KNOWN = ScalerState(rate=WorkerRate(settled=100, worker_seconds=10, seconds=10, handled=100, busy_seconds=8))

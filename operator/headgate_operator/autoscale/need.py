@@ -2,7 +2,7 @@
 
     (arrival rate + waiting / drainWithinSeconds) / measured rate of one worker
 
-and at least what settles every waiting event before it is older than `maxAgeSeconds` (see `autoscale_age`). Waiting is
+and at least what settles every waiting event before it is older than `maxAgeSeconds` (see `autoscale.age`). Waiting is
 what no worker holds yet, and what will have come by the time that workers asked for now can work.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate_operator.autoscale_age import speed_for_age
+from headgate_operator.autoscale.age import speed_for_age
 
 if TYPE_CHECKING:
-    from headgate_operator.autoscale_inputs import ScaleLimits, ScalerInputs
-    from headgate_operator.autoscale_rates import Arrivals, WorkerRate
+    from headgate_operator.autoscale.inputs import ScaleLimits, ScalerInputs
+    from headgate_operator.autoscale.rates import Arrivals, WorkerRate
 
 TOLERANCE = (
     0.05  # a need this little above what is there is met by what is there: the backlog tells if it is not

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headgate_operator.autoscale_inputs import ScalerInputs
+    from headgate_operator.autoscale.inputs import ScalerInputs
 
 STARTS_KEPT = 5  # the median of so many: one that waited for an image to be pulled is no rule
 LONGEST_START_SECONDS = 120.0  # a start that took longer is not anticipated any further

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headgate_operator.autoscale_rates import Arrivals
+    from headgate_operator.autoscale.rates import Arrivals
 
 MARGIN_SECONDS = 1.0  # between two looks
 LATE_SHARE = 0.25  # of the age allowed: within this, what can no longer be in time is worked off

@@ -1,6 +1,6 @@
 """How many workers a branch should have: a pure decision from one second's figures and what was seen before.
 
-What is needed now (see `autoscale_need`), clamped to `min..max`: upward at once. Downward, workers that a backlog
+What is needed now (see `autoscale.need`), clamped to `min..max`: upward at once. Downward, workers that a backlog
 needed go once it is worked off and they have not been needed for as long as one takes to start; those that arrivals
 need go when fewer have sufficed for `scaleDownAfterSeconds`, and never below what the mean rate of those seconds needs.
 What is not known is never taken for zero: an unknown backlog holds what is there, and nothing goes to zero over
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from headgate_operator.autoscale_inputs import ScaleLimits, ScalerInputs
-from headgate_operator.autoscale_need import Need, need
-from headgate_operator.autoscale_rates import SHORTEST_SECONDS, Arrivals, WorkerRate
-from headgate_operator.autoscale_starts import Starts
-from headgate_operator.autoscale_window import Growth, Window
+from headgate_operator.autoscale.need import Need, need
+from headgate_operator.autoscale.rates import SHORTEST_SECONDS, Arrivals, WorkerRate
+from headgate_operator.autoscale.starts import Starts
+from headgate_operator.autoscale.window import Growth, Window
 
-__all__ = ["Decision", "ScaleLimits", "ScalerInputs", "ScalerState", "WorkerRate", "counted", "decide"]
+if TYPE_CHECKING:
+    from headgate_operator.autoscale.inputs import ScaleLimits, ScalerInputs
 
 SURGE_SECONDS = 5.0  # least time for which workers of a backlog must have been superfluous
 LONG_HANDLER_SECONDS = 10.0  # a third of a worker's time to drain: a mean handler that long may outlast it

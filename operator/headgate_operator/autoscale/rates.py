@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headgate_operator.autoscale_inputs import ScalerInputs
+    from headgate_operator.autoscale.inputs import ScalerInputs
 
 ARRIVAL_WINDOWS = (10.0, 20.0, 40.0, 60.0)
 """Seconds over which arrivals are averaged: the longest that the shorter ones do not contradict."""
