@@ -178,6 +178,14 @@ class World:
         for item in objects.values():
             # Who set the number of workers last is history; the number is not.
             del item["metadata"]["managedFields"]
+        of_hpa = {
+            each["spec"]["scaleTargetRef"]["name"]
+            for name, each in objects.items()
+            if name.startswith("horizontalpodautoscalers/")
+        }
+        for name in of_hpa:
+            # The number is the HPA's business, and none runs here: an operator keeps whatever it finds.
+            del objects[f"deployments/{name}"]["spec"]["replicas"]
         async with redis.asyncio.Redis.from_url(self.url) as client:
             found = await state.of_redis(client, namespace)
         for key in found["keys"].values():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dashboard import ROWS
+from panels import ROWS
 from streams.prometheus import prometheus
 from streams.servers import free_port
 

@@ -185,9 +185,8 @@ def test_delayable_lanes_are_lanes_of_the_data_plane():
 
 def test_fields_go_by_either_spelling():
     handler = {"python": {"image": "i", "function": "a:b"}}
-    assert BranchSpec(name="a", handler=handler, timeout_seconds=5) == BranchSpec(
-        name="a", handler=handler, timeoutSeconds=5
-    )
+    spelt = {"name": "a", "handler": handler, "timeoutSeconds": 5}
+    assert BranchSpec(name="a", handler=handler, timeout_seconds=5) == BranchSpec(**spelt)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate_operator.autoscale import ScaleLimits, ScalerInputs, ScalerState, WorkerRate, decide
+from headgate_operator.autoscale.starts import Starts
 from headgate_operator.inputs import limits as limits_of
 from unit.pipelines import pipeline
 
@@ -240,6 +241,14 @@ def test_a_restarted_operator_holds_for_a_window():
     assert replicas == 7
     replicas = decide(state, replace(IDLE, now=61, current=7), LIMITS).replicas
     assert replicas == 0
+
+
+def test_a_restarted_operator_says_of_a_branch_at_rest_what_the_one_before_said():
+    learnt = replace(KNOWN, starts=Starts(took=(3.0,)))
+    kept = replace(LIMITS, min=1)
+    rest = replace(IDLE, current=1, ready=1)
+    assert decide(learnt, rest, kept).sentence == decide(ScalerState(), rest, kept).sentence
+    assert "takes 3 s to start" in decide(learnt, replace(rest, backlog=900), kept).sentence
 
 
 def test_the_rate_survives_scale_to_zero():

@@ -106,6 +106,7 @@ async def test_pipelines_on_one_url_share_a_connection_until_the_last_leaves():
     assert await servers.assign(returns, "redis://a") is shared
     moved = await servers.assign(orders, "redis://b")
     assert servers.of(orders) is moved
+    assert isinstance(shared, Connection)
     assert not shared.closed
     await servers.release("shop", "returns")
     assert shared.closed

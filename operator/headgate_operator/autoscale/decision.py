@@ -19,6 +19,8 @@ from headgate_operator.autoscale.starts import Starts
 from headgate_operator.autoscale.window import Growth, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headgate_operator.autoscale.inputs import ScaleLimits, ScalerInputs
 
 SURGE_SECONDS = 5.0  # least time for which workers of a backlog must have been superfluous
@@ -212,19 +214,24 @@ class _Choice:
         return Decision(self.state, replicas, reason, f"{counted(replicas)}: {why} ({self._figures()})")
 
     def _figures(self) -> str:
-        inputs, state = self.inputs, self.state
-        speed = state.rate.per_second(self.limits.concurrency)
+        inputs = self.inputs
         parts = [f"{inputs.backlog} unsettled"]
         if inputs.deferred:
             parts.append(f"{inputs.deferred} of them not to be taken yet")
         if inputs.age_seconds >= 1:
             parts.append(f"the oldest {inputs.age_seconds:.0f} s old")
-        parts.append(f"{_shown(state.arrival_rate)}/s arrive")
-        if speed is not None:
-            parts.append(f"a worker settles {_shown(speed)}/s")
-        if state.starts.seconds >= 1:
-            parts.append(f"and takes {state.starts.seconds:.0f} s to start")
+        parts.append(f"{_shown(self.state.arrival_rate)}/s arrive")
+        # Told while it counts: an operator that has just started, and learnt nothing yet, says the same of rest.
+        if self.need.workers > 0:
+            parts += self._learnt()
         return ", ".join(parts)
+
+    def _learnt(self) -> Iterator[str]:
+        speed, start = self.state.rate.per_second(self.limits.concurrency), self.state.starts.seconds
+        if speed is not None:
+            yield f"a worker settles {_shown(speed)}/s"
+        if start >= 1:
+            yield f"and takes {start:.0f} s to start"
 
 
 def counted(count: int) -> str:

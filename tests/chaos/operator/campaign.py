@@ -55,9 +55,9 @@ class Campaign:
                 await opened.enter_async_context(Lane.open(api, self._folder / f"{number}", self._base_ms))
                 for number in range(lanes)
             ]
-            await asyncio.gather(
-                *(self._refer(lane, number) for number, lane in enumerate(ready[:_REFERENCES]))
-            )
+            async with asyncio.TaskGroup() as references:
+                for number, lane in enumerate(ready[:_REFERENCES]):
+                    references.create_task(self._refer(lane, number))
             dice = random.Random(self._seed)
             if sample:
                 self.points.sample(dice, sample)
@@ -65,7 +65,9 @@ class Campaign:
             jobs = self._jobs(dice, twice, storms)
             watching = asyncio.create_task(self._progress())
             try:
-                await asyncio.gather(*(self._work(lane, jobs) for lane in ready))
+                async with asyncio.TaskGroup() as working:
+                    for lane in ready:
+                        working.create_task(self._work(lane, jobs))
             finally:
                 watching.cancel()
         for change, point in self.points.unmet:

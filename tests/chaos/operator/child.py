@@ -26,7 +26,7 @@ def _monotonic() -> float:
 
 time.monotonic = _monotonic
 
-from headgate_operator import keeper, main, reporter  # noqa: E402  # functions keep the clock they were defined with
+from headgate_operator import keeper, logs, main, reporter, settings  # noqa: E402  # functions keep the clock they were defined with
 
 IDENTITY = "operator-0"
 """One name for all: as of a pod that is restarted, so that nobody waits until the Lease of the dead one runs out."""
@@ -58,10 +58,10 @@ def live(birth: Birth) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["KUBECONFIG"] = birth.kubeconfig
-    main.configure_logging()
+    logs.configure_logging()
     # Figures of the status are told ten seconds late at most: every comparison would wait for them.
     keeper.LOOK_SECONDS = reporter.LOOK_SECONDS = reporter.FIGURES_SECONDS = _FIGURES_SECONDS
-    settings = main.OperatorSettings(
+    chosen = settings.OperatorSettings(
         namespaces=(birth.namespace,),
         metrics_port=0,
         health_port=0,
@@ -70,4 +70,4 @@ def live(birth: Birth) -> int:
         lease_seconds=_LEASE_SECONDS * birth.pace,
         identity=IDENTITY,
     )
-    return asyncio.run(main.run(settings))
+    return asyncio.run(main.run(chosen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -129,20 +130,11 @@ class Walker:
 
     async def _dies(self, number: int) -> bool:
         """Whether the operator meets its point; False when all is settled and it did not."""
-        fate = self._lane.fate
-        waiting = asyncio.create_task(fate.struck.wait())
-        arriving = asyncio.create_task(self._arrives(number))
-        try:
-            await asyncio.wait((waiting, arriving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (waiting, arriving):
-                task.cancel()
-            await asyncio.gather(waiting, arriving, return_exceptions=True)
-        return fate.struck.is_set()
-
-    async def _arrives(self, number: int) -> None:
+        struck = self._lane.fate.struck
         await self._lane.reached(self._reference[number], PATIENCE_SECONDS)
-        await asyncio.sleep(_MEETING_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(struck.wait(), _MEETING_SECONDS)
+        return struck.is_set()
 
     async def _agrees(self, number: int, what: str, seconds: float) -> bool:
         self._tally.runs += 1
