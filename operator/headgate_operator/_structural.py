@@ -45,11 +45,16 @@ def as_json(value: Any) -> Any:
             return [as_json(item) for item in value]
         case dt.date():
             return value.isoformat()
-        case float() if value.is_integer() and abs(value) < 2**63:
+        case float() if value.is_integer() and _fits(value):
             return int(value)
-        case int() if abs(value) >= 2**63:
+        case int() if not _fits(value):
             return float(value)
     return value
+
+
+def _fits(number: float) -> bool:
+    """Whether it is one of the API server's integers, which have 64 bits."""
+    return -(2**63) <= number < 2**63
 
 
 def prune(value: Any, schema: Schema, path: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from cluster.apiserver import ApiServer
 from headgate_operator.crd import crd, schema
@@ -49,6 +49,9 @@ def test_every_mistake_is_told_in_the_same_words(api_server, name):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs())
+@example(spec=-(2**63))
+@example(spec=-(2**63) - 1)
+@example(spec=2**63)
 def test_manifests_nobody_would_write_are_refused_in_the_same_words(api_server, spec):
     manifest = read("everything") | {"spec": spec}
     refused = api_server.kubectl("create", "--dry-run=server", "--validate=ignore", "-f", "-", given=manifest)
