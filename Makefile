@@ -32,6 +32,14 @@ generate: venv ## the CRD, the API reference and the dashboard from their source
 demo: venv ## the quick start: 30 real uploads, a burst included, each record checked, and a picture of what scaled when
 	@$(BIN)/python examples/video-processing/demo.py
 
+.PHONY: examples
+examples: venv ## every example on this machine, with a proof of what it shows; ARGS='--chaos' kills workers meanwhile
+	@PYTHONPATH=tests $(BIN)/python -m proofs $(ARGS)
+
+.PHONY: examples-cluster
+examples-cluster: venv ## the same on a real cluster
+	@PYTHONPATH=tests $(BIN)/python -m proofs --cluster $(ARGS)
+
 .PHONY: test
 test: venv ## every tier: check, unit, streams, chaos, cluster; TIERS='unit streams' for some
 	@hack/test $(TIERS)

@@ -1,0 +1,113 @@
+"""An example on this machine: `headgate run` with a server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.streams.embedded import EmbeddedServer
+from proofs.stage import Stage
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator
+
+_HEADGATE = Path(sys.executable).with_name("headgate")
+_END_SECONDS = 60.0
+
+
+class LocalStage(Stage):
+    """One run; `options` are more of `headgate run`'s, to be set before `apply`."""
+
+    is_local = True
+
+    def __init__(
+        self, example: str, url: str, dice: random.Random, folder: Path, *, is_chaotic: bool = False
+    ) -> None:
+        super().__init__(example, "default", url, dice, is_chaotic=is_chaotic)
+        self.options: list[str] = []
+        self._work = folder
+        self._run: asyncio.subprocess.Process | None = None
+
+    async def _apply(self, files: list[str]) -> None:
+        assert files == ["pipeline.yaml"], f"one file is all that `headgate run` takes, not {files}"
+        log = (self._work / "run.log").open("wb")
+        self._run = await asyncio.create_subprocess_exec(
+            str(_HEADGATE), "run", str(self.folder / "pipeline.yaml"), "--redis-url", self.url, "--json", *self.options,
+            cwd=self._work, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        log.close()
+
+    async def workers(self) -> dict[str, int]:
+        return dict(Counter(where for where, _ in self._found()))
+
+    async def kill(self) -> str:
+        found = self._found()
+        if not found:
+            return ""
+        where, process = self.dice.choice(found)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
+            self.kills += 1
+        return where
+
+    async def end(self) -> None:
+        """Ends the run, and all that it started with it."""
+        if self._run is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._run.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(self._run.wait(), _END_SECONDS)
+        except TimeoutError:
+            os.killpg(self._run.pid, signal.SIGKILL)
+            await self._run.wait()
+
+    async def _state(self) -> str:
+        log = self._work / "run.log"
+        said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+        return f"{await super()._state()}; the run said: {said}"
+
+    def _found(self) -> list[tuple[str, int]]:
+        """Workers of the run, as (pipeline/branch, process), in a fixed order."""
+        assert self._run is not None, "apply first"
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                environment = (
+                    (folder / "environ").read_bytes().split(b"\0") if parent == self._run.pid else []
+                )
+            except (OSError, ValueError):
+                continue  # gone meanwhile
+            for variable in environment:
+                if variable.startswith(b"HEADGATE_CONTRACT="):
+                    contract = json.loads(variable.partition(b"=")[2])
+                    found.append((f"{contract['pipeline']}/{contract['branch']}", int(folder.name)))
+        return sorted(found)
+
+
+@contextlib.asynccontextmanager
+async def on_this_machine(
+    example: str, dice: random.Random, *, is_chaotic: bool = False
+) -> AsyncIterator[LocalStage]:
+    """An example with a server; both are gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="headgate-proof-") as name:
+        folder = Path(name)
+        server = await asyncio.to_thread(EmbeddedServer.start, folder / "server")
+        try:
+            stage = LocalStage(example, server.url, dice, folder, is_chaotic=is_chaotic)
+            try:
+                yield stage
+            finally:
+                await stage.end()
+        finally:
+            await asyncio.to_thread(server.stop)

@@ -1,0 +1,91 @@
+"""An example in a namespace of a cluster: `kubectl apply`, and the server seen through a forwarded port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cluster.kube import OPERATOR_NAMESPACE
+from proofs.stage import Stage
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator
+
+    from cluster.kube import Cluster
+
+_WORKERS = "app.kubernetes.io/name=headgate-worker"
+
+
+class ClusterStage(Stage):
+    """One example in a namespace of its own."""
+
+    def __init__(
+        self,
+        example: str,
+        cluster: Cluster,
+        namespace: str,
+        url: str,
+        dice: random.Random,
+        *,
+        is_chaotic: bool,
+    ) -> None:
+        super().__init__(example, namespace, url, dice, is_chaotic=is_chaotic)
+        self.cluster = cluster
+
+    async def _apply(self, files: list[str]) -> None:
+        for file in files:
+            await self._kubectl("apply", "-f", str(self.folder / file))
+        for pipeline in self.pipelines:
+            waiting = (f"fanoutpipeline/{pipeline}", "--for=condition=Ready", "--timeout=60s")
+            await self._kubectl("wait", *waiting)
+
+    async def workers(self) -> dict[str, int]:
+        return dict(Counter(where for where, _ in await self._pods()))
+
+    async def kill(self) -> str:
+        """The kubelet kills a pod without a time to drain; its Deployment makes another, without a back-off."""
+        pods = await self._pods()
+        if not pods:
+            return ""
+        where, pod = self.dice.choice(pods)
+        await self._kubectl(
+            "delete", f"pod/{pod}", "--grace-period=0", "--force", "--wait=false", "--ignore-not-found"
+        )
+        self.kills += 1
+        return where
+
+    async def _pods(self) -> list[tuple[str, str]]:
+        listed = yaml.safe_load(
+            await self._kubectl(
+                "get", "pods", "-l", _WORKERS, "--field-selector=status.phase=Running", "-o", "json"
+            )
+        )
+        return sorted(
+            (f"{labels['headgate.dev/pipeline']}/{labels['headgate.dev/branch']}", item["metadata"]["name"])
+            for item in listed["items"]
+            if "deletionTimestamp" not in item["metadata"]
+            for labels in [item["metadata"]["labels"]]
+        )
+
+    async def _kubectl(self, *arguments: str) -> str:
+        done = await asyncio.to_thread(self.cluster.kubectl, "-n", self.namespace, *arguments)
+        return done.stdout
+
+
+@contextlib.asynccontextmanager
+async def on_a_cluster(
+    example: str, cluster: Cluster, dice: random.Random, *, is_chaotic: bool = False
+) -> AsyncIterator[ClusterStage]:
+    """An example in a new namespace of a cluster where headgate is installed; gone when the block ends."""
+    with contextlib.ExitStack() as opened:
+        name = f"{example}-{uuid.uuid4().hex[:4]}"
+        namespace = await asyncio.to_thread(opened.enter_context, cluster.namespace(name))
+        forwarded = cluster.forward(OPERATOR_NAMESPACE, "deployment/valkey", 6379)
+        address = await asyncio.to_thread(opened.enter_context, forwarded)
+        yield ClusterStage(example, cluster, namespace, f"redis://{address}", dice, is_chaotic=is_chaotic)
