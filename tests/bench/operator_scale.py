@@ -146,9 +146,8 @@ class Bench:
         standby = self.start(folder / "standby.log")
         try:
             standby.await_said("waiting to lead")
-            namespace, name = _place(1)
-            deployment = f"{namespace}/{name}-{LAST}"
-            took = await take_over(leader, standby, self.cluster, self.redis_url, deployment)
+            keys = PipelineKeys(*_place(1))
+            took = await take_over(leader, standby, self.cluster, self.redis_url, keys, LAST)
         finally:
             standby.stop()
         return {"takeoverLedSeconds": round(took.led, 2), "takeoverSeconds": round(took.scaled, 2)}

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.event import NewEvent
-from headgate.streams import PipelineKeys, Publisher, Server
+from headgate.streams import Publisher, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.operator_process import OperatorProcess
+    from headgate.streams import PipelineKeys
     from headgate_operator.cluster import Cluster
 
 GIVE_UP_SECONDS = 300.0
@@ -30,14 +31,18 @@ class Takeover:
 
 
 async def take_over(
-    leader: OperatorProcess, standby: OperatorProcess, cluster: Cluster, redis_url: str, deployment: str
+    leader: OperatorProcess,
+    standby: OperatorProcess,
+    cluster: Cluster,
+    redis_url: str,
+    keys: PipelineKeys,
+    branch: str,
 ) -> Takeover:
-    """Kills the leader while the branch of that Deployment (`NAMESPACE/PIPELINE-BRANCH`) is at zero, and publishes.
+    """Kills the leader while that branch is at zero, and publishes.
 
     Raises RuntimeError when something of that does not happen in five minutes.
     """
-    namespace, _, name = deployment.partition("/")
-    keys = PipelineKeys(namespace, name.rpartition("-")[0])
+    namespace, name = keys.namespace, f"{keys.pipeline}-{branch}"
     server = Server.connect(redis_url)
 
     async def since(what: str, ask: Callable[[], object]) -> float:
@@ -54,7 +59,9 @@ async def take_over(
         ticked = await since("ticking", lambda: standby.metrics()[TICKS] > 0)
         while not (await cluster.get("apps/v1", "Deployment", namespace, name))["spec"]["replicas"]:
             if time.monotonic() > killed + GIVE_UP_SECONDS:
-                raise RuntimeError(f"{deployment} has no worker five minutes after the leader was killed")
+                raise RuntimeError(
+                    f"{namespace}/{name} has no worker five minutes after the leader was killed"
+                )
             await asyncio.sleep(0.02)
         return Takeover(led, ticked, time.monotonic() - killed)
     finally:
