@@ -146,8 +146,8 @@ class Bench:
         standby = self.start(folder / "standby.log")
         try:
             standby.await_said("waiting to lead")
-            keys = PipelineKeys(*_place(1))
-            took = await take_over(leader, standby, self.cluster, self.redis_url, keys, LAST)
+            place = PipelineKeys(*_place(1)), LAST
+            took = await take_over(leader, standby, self.cluster, self.redis_url, place)
         finally:
             standby.stop()
         return {"takeoverLedSeconds": round(took.led, 2), "takeoverSeconds": round(took.scaled, 2)}

@@ -35,13 +35,13 @@ async def take_over(
     standby: OperatorProcess,
     cluster: Cluster,
     redis_url: str,
-    keys: PipelineKeys,
-    branch: str,
+    place: tuple[PipelineKeys, str],
 ) -> Takeover:
-    """Kills the leader while that branch is at zero, and publishes.
+    """Kills the leader while the branch at `place` is at zero, and publishes into its pipeline.
 
     Raises RuntimeError when something of that does not happen in five minutes.
     """
+    keys, branch = place
     namespace, name = keys.namespace, f"{keys.pipeline}-{branch}"
     server = Server.connect(redis_url)
 
