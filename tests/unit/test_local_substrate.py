@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -99,6 +101,19 @@ def test_a_worker_that_ends_by_itself_is_started_again_and_counted(with_workers)
         assert substrate._restarts[PIPELINE.keys, "slow"] >= 2
 
     with_workers(FAILING, script)
+
+
+def test_a_worker_that_somebody_kills_has_not_failed_to_start(with_workers):
+    async def script(substrate: LocalSubstrate) -> None:
+        await substrate.scale(PIPELINE, "slow", 1, {})
+        for kills in (1, 2, 3):
+            await until(lambda: len(running(substrate)) == 1)
+            (process,) = running(substrate).values()
+            os.killpg(process, signal.SIGKILL)
+            await until(lambda kills=kills: substrate._restarts[PIPELINE.keys, "slow"] == kills)
+        assert [failing.failures for failing in substrate.failing()] == [1]
+
+    with_workers(IDLE, script)
 
 
 def test_a_changed_branch_gets_new_workers_and_the_others_keep_theirs(with_workers):

@@ -207,7 +207,9 @@ class LocalSubstrate:
                 slot.status = await self._run(slot)
                 if slot.stop.is_set():
                     return
-                steady = time.monotonic() - started >= STEADY_SECONDS
+                # Whoever kills a worker (a user, the kernel) does not say that it fails to start.
+                is_killed = slot.status == -signal.SIGKILL
+                steady = is_killed or time.monotonic() - started >= STEADY_SECONDS
                 slot.failures = 1 if steady else slot.failures + 1
                 self._restarts[slot.keys, slot.contract.branch] += 1
                 slot.last_words = _last_words(slot.log)
