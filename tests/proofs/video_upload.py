@@ -1,0 +1,182 @@
+"""video-upload: one publish reaches five branches once, and none of them waits for a slow or a failing one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import runpy
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate import Connection, NewEvent
+    from headgate.join import Record
+    from headgate.streams import PipelineMeasurement
+    from proofs.stage import Stage
+
+PIPELINE = "video-upload"
+SLOW, FAILING, QUICK = "cdn", "notify", ("thumbnail", "recommend", "analytics")
+EDGES = ("frankfurt", "singapore", "virginia")
+UPLOADS, CHAOTIC_UPLOADS, CHAOTIC_RATE = 120, 600, 60
+_SAMPLE_SECONDS = 0.1
+
+
+async def prove(stage: Stage) -> dict[str, int | float | str]:
+    """Applies the example, publishes, waits, compares with what was sent; gives the figures of its line.
+
+    Raises AssertionError.
+    """
+    count, seed = CHAOTIC_UPLOADS if stage.is_chaotic else UPLOADS, stage.dice.randrange(10**6)
+    uploads = runpy.run_path(str(stage.folder / "load.py"))["uploads"](count, seed)
+    asked = ("--uploads", str(count), "--seed", str(seed))
+    await stage.apply()
+    async with stage.connect(PIPELINE) as pipeline, _most_workers(stage) as most:
+        told = await stage.load(*asked, *(("--rate", str(CHAOTIC_RATE)) if stage.is_chaotic else ()))
+        assert (told["published"], told["duplicates"]) == (count, 0), told
+
+        meanwhile = await stage.until(
+            f"{', '.join(QUICK)} are done while {SLOW} has a backlog and {FAILING} waits for its next attempts",
+            lambda: _independent(pipeline, count),
+        )
+        counted, expected = await pipeline.counts(), _counts(uploads)
+        for prefix in ("uploads:", "topic:"):
+            assert _under(prefix, counted) == _under(prefix, expected), f"{prefix} while others are at work"
+
+        told = await stage.load(*asked)
+        assert (told["published"], told["duplicates"]) == (0, count), f"published again: {told}"
+        await stage.settled()
+        await _check_once(pipeline, uploads, is_chaotic=stage.is_chaotic)
+        _check_scale(most, stage)
+        if not stage.is_chaotic:
+            least = {f"{PIPELINE}/{name}": low for name, (low, _) in _scales(stage).items() if low}
+            await stage.until(f"workers are back to {least}", lambda: _are(stage, least))
+        return {
+            "uploads": count,
+            "notifications": told["notifications"],
+            "retries": (await pipeline.measure()).branches[FAILING].retried,
+            "cdn backlog when others were done": meanwhile.branches[SLOW].backlog or 0,
+            "refused then": meanwhile.branches[FAILING].delayed,
+            "most cdn workers": most[SLOW],
+        }
+
+
+async def _independent(pipeline: Connection, count: int) -> PipelineMeasurement | None:
+    """The figures, once the quick branches are done with everything; the others must not be by then."""
+    found = await pipeline.measure()
+    slow, failing = found.branches[SLOW], found.branches[FAILING]
+    for name in (SLOW, FAILING):
+        assert found.branches[name].done < count, f"{name} is done already: {QUICK} waited for it: {found}"
+    if found.published < count or any(found.branches[name].done < count for name in QUICK):
+        return None
+    return found if slow.backlog and failing.delayed else None
+
+
+async def _check_once(pipeline: Connection, uploads: list[NewEvent], *, is_chaotic: bool) -> None:
+    """Every branch had every upload, and what it left is what that many uploads leave, no more and no less."""
+    assert await pipeline.counts() == _counts(uploads)
+    assert await pipeline.values() == _values(uploads)
+    records = await pipeline.records()
+    assert sorted(map(_outcome, records), key=str) == sorted(
+        ((upload.id, True, _results(upload)) for upload in uploads), key=str
+    )
+    found = await pipeline.measure()
+    for name, branch in found.branches.items():
+        # Deaths of workers take attempts of the mail provider's refusals, and are nobody's retries.
+        refused = sum(upload.data["mail_refusals"] for upload in uploads) if name == FAILING else 0
+        retried = branch.retried if is_chaotic else refused
+        assert (branch.done, branch.dead, branch.retried) == (len(uploads), 0, retried), f"{name}: {branch}"
+
+
+def _check_scale(most: Counter[str], stage: Stage) -> None:
+    """The slow branch alone went to its most workers; nobody ever had more than its manifest allows."""
+    for name, (_, high) in _scales(stage).items():
+        assert most[name] <= high, f"{name} had {most[name]} workers, its manifest allows {high}"
+    # What is killed every second is also started slowly: then several must do.
+    enough = 2 if stage.is_chaotic else _scales(stage)[SLOW][1]
+    assert most[SLOW] >= enough, f"{SLOW} never had {enough} workers: {most}"
+
+
+def _counts(uploads: list[NewEvent]) -> Counter[str]:
+    """Every counter, from what was sent."""
+    sums: Counter[str] = Counter()
+    for upload in uploads:
+        sent = upload.data
+        sums[f"uploads:{sent['at'][:16]}:{sent['country']}"] += 1
+        sums.update(f"topic:{upload.key}:{topic}" for topic in _topics(upload))
+        sums.update(f"unread:{name}" for name in sent["subscribers"])
+        sums.update({f"megabytes:{edge}": sent["megabytes"] for edge in EDGES})
+    return sums
+
+
+def _values(uploads: list[NewEvent]) -> dict[str, Any]:
+    """Every value: a thumbnail a video, and of each channel the video that was published last."""
+    newest = {f"newest:{each.key}": {"video": each.id, "topics": _topics(each)} for each in uploads}
+    return newest | {f"thumbnail:{each.id}": _sharpest(each) for each in uploads}
+
+
+def _results(upload: NewEvent) -> dict[str, Any]:
+    """What each branch has to say of an upload in its record."""
+    return {
+        "thumbnail": _sharpest(upload),
+        "notify": len(upload.data["subscribers"]),
+        "recommend": _topics(upload),
+        "analytics": None,
+        "cdn": {edge: f"https://{edge}.cdn.example/{upload.id}" for edge in EDGES},
+    }
+
+
+def _topics(upload: NewEvent) -> list[str]:
+    _, _, topics = upload.data["title"].partition("How to ")
+    return sorted(topics.split(" and "))
+
+
+def _sharpest(upload: NewEvent) -> int:
+    return max((still["sharpness"], still["second"]) for still in upload.data["stills"])[1]
+
+
+def _outcome(record: Record) -> tuple[str, bool, dict[str, Any]]:
+    return record.id, record.complete, record.results
+
+
+def _under(prefix: str, counts: dict[str, int]) -> dict[str, int]:
+    return {name: n for name, n in counts.items() if name.startswith(prefix)}
+
+
+def _scales(stage: Stage) -> dict[str, tuple[int, int]]:
+    """Least and most workers of each branch, as the manifest has them."""
+    manifest = yaml.safe_load((stage.folder / "pipeline.yaml").read_text(encoding="utf-8"))
+    return {
+        branch["name"]: (branch["scale"]["min"], branch["scale"]["max"])
+        for branch in manifest["spec"]["branches"]
+    }
+
+
+async def _are(stage: Stage, wanted: dict[str, int]) -> bool:
+    return await stage.workers() == wanted
+
+
+@contextlib.asynccontextmanager
+async def _most_workers(stage: Stage) -> AsyncIterator[Counter[str]]:
+    """The most workers seen of each branch so far, looked at again and again until the block ends."""
+    most: Counter[str] = Counter()
+
+    async def look() -> None:
+        while True:
+            for place, number in (await stage.workers()).items():
+                branch = place.partition("/")[2]
+                most[branch] = max(most[branch], number)
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+    task = asyncio.create_task(look())
+    try:
+        yield most
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
