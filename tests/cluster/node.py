@@ -14,7 +14,7 @@ POD = "node"
 
 _KILL = """
 import os, pathlib, signal, sys
-mark = b"HEADGATE_CONSUMER=" + sys.argv[1].encode()
+mark = sys.argv[1].encode()
 killed = 0
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     try:
@@ -43,7 +43,14 @@ class Node:
 
     def kill_worker(self, pod: str) -> int:
         """SIGKILL to the worker process of a pod; gives the number of processes found and killed."""
-        command = ("exec", POD, "--", "python3", "-c", _KILL, pod)
+        return self._kill(f"HEADGATE_CONSUMER={pod}")
+
+    def kill_container(self, pod: str) -> int:
+        """SIGKILL to the first process of each container of a pod; gives their number."""
+        return self._kill(f"HOSTNAME={pod}")
+
+    def _kill(self, variable: str) -> int:
+        command = ("exec", POD, "--", "python3", "-c", _KILL, variable)
         return int(self.cluster.kubectl("-n", OPERATOR_NAMESPACE, *command).stdout)
 
 

@@ -1,0 +1,3 @@
+module headgate.dev/examples/payment-events
+
+go 1.24
