@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headgate.effects import count, emit, put, result, split
 from headgate.errors import PermanentError, RetryLaterError
 from headgate.event import Event, Lane, NewEvent
+from headgate.values import value
 
 if TYPE_CHECKING:
     from headgate.client import Connection, connect
@@ -28,6 +29,7 @@ __all__ = [
     "put",
     "result",
     "split",
+    "value",
 ]
 
 

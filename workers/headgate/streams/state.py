@@ -43,10 +43,17 @@ async def read_values(server: Server, keys: PipelineKeys) -> dict[str, Any]:
 
 
 async def read_value(server: Server, keys: PipelineKeys, key: str) -> Any:
-    """One value that was put, or None. Raises ServerUnavailableError."""
-    name = keys.partition(keys.partition_of(key)).values
-    found = await server.execute(name, "HGET", name, key)
-    return None if found is None else msgspec.json.decode(found)
+    """One value that was put, or None. Raises ServerUnavailableError.
+
+    Partitions that were added take keys from those before and give none back, so that a value which is not at home yet
+    is at the last place before it.
+    """
+    for number in range(keys.partition_of(key), -1, -1):
+        name = keys.partition(number).values
+        found = await server.execute(name, "HGET", name, key)
+        if found is not None:
+            return msgspec.json.decode(found)
+    return None
 
 
 async def _hashes(server: Server, names: list[str]) -> list[dict[bytes, bytes]]:

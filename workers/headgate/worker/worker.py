@@ -7,6 +7,7 @@ held under the old one is another's by then, and the fence keeps it from being s
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,8 +16,10 @@ from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
 from headgate.streams.rate import RateLimit
+from headgate.streams.state import read_value
 from headgate.streams.waiter import Waiter
 from headgate.streams.wire import Wires
+from headgate.values import read_values_by
 from headgate.worker.ending import end
 from headgate.worker.flow import Flow
 from headgate.worker.heart import SILENT_SECONDS, Heart
@@ -152,6 +155,7 @@ class Worker:
     async def run(self) -> None:
         """Works until drained; raises what no server can cause. Nothing the server does ends it."""
         self._started = True
+        read_values_by(partial(read_value, self._server, self._keys))
         flow = self._flow
         flow.runners.start()
         working = [asyncio.create_task(self._read(reader), name="read") for reader in self._readers]
