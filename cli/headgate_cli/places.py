@@ -1,7 +1,7 @@
-"""What the branches of a local run need of this machine: files with signing keys, and where containers listen.
+"""What the branches of a local run need of this machine: files with signing keys, and where their targets listen.
 
-On a cluster both come with the pod. Here the keys are in Secrets of the manifest's file, and whoever runs a pipeline
-with containers starts those by himself.
+On a cluster the keys and a container come with the pod, and services have names. Here the keys are in Secrets of the
+manifest's file, and whoever runs a pipeline starts its containers and services by himself and says where they listen.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headgate.handlers.addresses import LOOPBACK
 from headgate_cli.exits import CommandError, Exit
 from headgate_operator.api import URL_PATTERN
 from headgate_operator.contracts import Place
@@ -25,64 +27,142 @@ if TYPE_CHECKING:
     from headgate_operator.api import BranchSpec, SigningSecretRef
 
 PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""Where a container that somebody started himself may be, besides on this machine."""
+"""Where a target that somebody started himself may be, besides on this machine."""
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One branch of a file, `at` its place among those of its pipeline."""
+
+    manifest: Manifest
+    at: int
+    spec: BranchSpec
+
+    @property
+    def name(self) -> str:
+        return self.manifest.called(self.spec.name)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return str(self.manifest.pipeline), self.spec.name
+
+    @property
+    def handler(self) -> str:
+        """Where its handler stands, for what is wrong with it."""
+        pipeline = f"{self.manifest.label}: " if self.manifest.label else ""
+        return f"{pipeline}spec.branches[{self.at}].handler"
 
 
 @contextmanager
-def places(manifest: Manifest, containers: Mapping[str, str]) -> Iterator[dict[str, Place]]:
-    """The place of each branch that needs one; files of keys are this user's alone, and go when the block ends.
+def places(
+    manifests: Sequence[Manifest], containers: Mapping[str, str], services: Mapping[str, str]
+) -> Iterator[dict[tuple[str, str], Place]]:
+    """The place of each branch, by its pipeline (namespace/name) and its name.
 
-    `containers` gives the URLs of branches with a container handler. Raises CommandError.
+    `containers` gives the URLs of branches with a container handler, `services` those of branches with an http handler
+    that are pushed to elsewhere on this machine, both by BRANCH or PIPELINE/BRANCH. Files of keys are this user's
+    alone, and go when the block ends. Raises CommandError.
     """
-    branches = manifest.pipeline.spec.branches
-    wrong = sorted(containers.keys() - {each.name for each in branches if each.handler.container is not None})
-    if wrong:
-        raise CommandError(f"--container {wrong[0]}: no branch of that name has a container", Exit.INVALID)
+    branches = _branches(manifests)
+    with_container = [each for each in branches if each.spec.handler.container is not None]
+    with_http = [each for each in branches if each.spec.handler.http is not None]
+    urls = _urls("--container", "a container", containers, with_container)
+    urls |= _urls("--service", "an http handler", services, with_http)
     with tempfile.TemporaryDirectory(prefix="headgate-keys-") as folder:
-        yield {
-            branch.name: _place(manifest, at, branch, containers, Path(folder))
-            for at, branch in enumerate(branches)
-        }
+        yield {each.key: _place(each, urls.get(each.key, ""), Path(folder)) for each in branches}
 
 
-def given_containers(options: Sequence[str]) -> dict[str, str]:
-    """The `BRANCH=URL` of --container by branch; raises CommandError."""
+def named_in_a_cluster(manifests: Sequence[Manifest], found: Mapping[tuple[str, str], Place]) -> list[str]:
+    """What to tell of branches that push to a cluster's service, whose name means nothing on this machine."""
+    said = []
+    for branch in _branches(manifests):
+        http = branch.spec.handler.http
+        if http is None or found[branch.key].url:
+            continue
+        host, _, port = re.sub(r"^https?://|[/?].*$", "", http.url).partition(":")
+        if host.endswith((".svc", ".svc.cluster.local")):
+            said.append(
+                f"branch {branch.name}: {host} is a name of a cluster: start the service on this machine and say where"
+                f" it listens: --service {branch.name}=http://127.0.0.1:{port or 8080}"
+            )
+    return said
+
+
+def given_urls(option: str, values: Sequence[str]) -> dict[str, str]:
+    """The `BRANCH=URL` of --container or --service by branch; raises CommandError."""
     given = {}
-    for option in options:
-        branch, _, url = option.partition("=")
+    for value in values:
+        branch, _, url = value.partition("=")
         if not re.fullmatch(URL_PATTERN.strip("^$"), url):
             raise CommandError(
-                f"--container {option}: give BRANCH=URL, such as resize=http://127.0.0.1:8080", Exit.INVALID
+                f"{option} {value}: give BRANCH=URL, such as resize=http://127.0.0.1:8080", Exit.INVALID
             )
         given[branch] = url
     return given
 
 
-def _place(
-    manifest: Manifest, at: int, branch: BranchSpec, containers: Mapping[str, str], folder: Path
-) -> Place:
-    container = branch.handler.container
+def _branches(manifests: Sequence[Manifest]) -> list[_Branch]:
+    return [
+        _Branch(manifest, at, spec)
+        for manifest in manifests
+        for at, spec in enumerate(manifest.pipeline.spec.branches)
+    ]
+
+
+def _urls(
+    option: str, kind: str, given: Mapping[str, str], branches: Sequence[_Branch]
+) -> dict[tuple[str, str], str]:
+    """The URLs that an option gives to some of `branches`, which are those of its kind; raises CommandError."""
+    urls: dict[tuple[str, str], str] = {}
+    for name, url in given.items():
+        meant = [each for each in branches if name in {each.spec.name, each.name}]
+        if not meant:
+            raise CommandError(f"{option} {name}: no branch of that name has {kind}", Exit.INVALID)
+        if len(meant) > 1:
+            which = " or ".join(each.name for each in meant)
+            raise CommandError(f"{option} {name}: is in several pipelines: give {which}", Exit.INVALID)
+        urls[meant[0].key] = url
+    return urls
+
+
+def _place(branch: _Branch, url: str, folder: Path) -> Place:
+    """`url` is where to push to on this machine; empty where nobody said."""
+    container, http = branch.spec.handler.container, branch.spec.handler.http
     if container is not None:
-        if branch.name not in containers:
+        if not url:
             raise CommandError(
-                f"spec.branches[{at}].handler.container: image {container.image!r} is not started on this machine:"
-                f" start it yourself and say where it listens:"
+                f"{branch.manifest.file}: {branch.handler}.container: image {container.image!r} is not started on this"
+                " machine: start it yourself and say where it listens:"
                 f" --container {branch.name}=http://127.0.0.1:{container.port}",
                 Exit.INVALID,
             )
-        url = containers[branch.name]
-        has_path = re.search(r"://[^/?]+[/?]", url) is not None
-        return Place(
-            container_url=url if has_path else url + container.path, container_networks=PRIVATE_NETWORKS
-        )
-    signing = branch.handler.http.signing_secret_ref if branch.handler.http is not None else None
-    if signing is None:
+        return Place(url=_with_path(url, container.path), networks=PRIVATE_NETWORKS)
+    if http is None:
         return Place()
-    keys = _keys(manifest, f"spec.branches[{at}].handler.http.signingSecretRef", signing)
-    file = folder / branch.name
+    keys_file = ""
+    if http.signing_secret_ref is not None:
+        keys_file = _keys_file(branch, http.signing_secret_ref, folder)
+    if not url:
+        return Place(signing_keys_file=keys_file)
+    return Place(keys_file, _with_path(url, _path(http.url)), (*LOOPBACK, *PRIVATE_NETWORKS))
+
+
+def _with_path(url: str, path: str) -> str:
+    """The URL, with this path where it has none of its own."""
+    return url if _path(url) else url + path
+
+
+def _path(url: str) -> str:
+    """Path and query of a URL; empty when it is a host alone."""
+    return re.sub(r"^https?://[^/?]*", "", url)
+
+
+def _keys_file(branch: _Branch, wanted: SigningSecretRef, folder: Path) -> str:
+    keys = _keys(branch.manifest, f"{branch.handler}.http.signingSecretRef", wanted)
+    file = folder / branch.name.replace("/", ".")
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
         opened.write(keys)
-    return Place(signing_keys_file=str(file))
+    return str(file)
 
 
 def _keys(manifest: Manifest, field: str, wanted: SigningSecretRef) -> bytes:

@@ -13,12 +13,12 @@ from headgate_cli.exits import CommandError, Exit
 
 def run_command(
     *,
-    file: Annotated[Path, typer.Argument(help="A manifest with one FanoutPipeline.")],
+    file: Annotated[Path, typer.Argument(help="A manifest; all FanoutPipelines of it run together.")],
     publish: Annotated[
         int | None,
         typer.Option(
             help="Publish this many sample events: from the manifest's annotation headgate.dev/sample-events, else"
-            ' {"n": 0}, {"n": 1}, ...',
+            ' {"n": 0}, {"n": 1}, ... Of several pipelines, into the first that has the annotation.',
             min=1,
         ),
     ] = None,
@@ -26,7 +26,7 @@ def run_command(
         float | None, typer.Option(help="Sample events a second; without it as fast as they come.", min=0.001)
     ] = None,
     until_settled: Annotated[
-        bool, typer.Option("--until-settled", help="End when every event is settled and every join emitted.")
+        bool, typer.Option("--until-settled", help="End when all is settled, joined and relayed.")
     ] = False,
     timeout: Annotated[
         float | None,
@@ -34,7 +34,9 @@ def run_command(
     ] = None,
     json_lines: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object a second instead of the table, the last a summary."),
+        typer.Option(
+            "--json", help="One JSON object a second and pipeline instead of the table, the last a summary."
+        ),
     ] = False,
     redis_url: Annotated[
         str | None, typer.Option(help="Use this server; without it one is started and removed afterwards.")
@@ -52,7 +54,16 @@ def run_command(
         list[str] | None,
         typer.Option(
             metavar="BRANCH=URL",
-            help="Where the container of a branch listens, which you have started yourself; again for more.",
+            help="Where the container of a branch listens, which you have started yourself; again for more. BRANCH may"
+            " be PIPELINE/BRANCH.",
+        ),
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BRANCH=URL",
+            help="Where to push the events of a branch with an `http` handler instead, such as a service of the cluster"
+            " that you have started on this machine; again for more. Without a path: that of the manifest.",
         ),
     ] = None,
     namespace: Annotated[
@@ -71,6 +82,7 @@ def run_command(
       headgate run pipeline.yaml --publish 30 --until-settled
       headgate run pipeline.yaml --publish 1000 --rate 50 --json --redis-url redis://localhost
       headgate run pipeline.yaml --container resize=http://127.0.0.1:8080
+      headgate run shop.yaml --service payments/stock=http://127.0.0.1:8081
 
     Exits 0; 2 when the manifest or an option is wrong. With --until-settled: 3 when events were dead-lettered, 4 on
     time-out, 5 when workers cannot run or a branch closed, 130 when interrupted.
@@ -81,14 +93,21 @@ def run_command(
         raise CommandError("--rate: only with --publish", Exit.INVALID)
     from headgate_cli import display  # noqa: PLC0415
     from headgate_cli.local_run import Options, run_locally  # noqa: PLC0415
-    from headgate_cli.manifests import load  # noqa: PLC0415
-    from headgate_cli.places import given_containers  # noqa: PLC0415
+    from headgate_cli.manifests import load_all  # noqa: PLC0415
+    from headgate_cli.places import given_urls  # noqa: PLC0415
 
-    manifest = load(file, namespace)
+    manifests = load_all(file, namespace)
     options = Options(
-        publish, rate, until_settled, timeout, redis_url, metrics_port, given_containers(container or ())
+        publish,
+        rate,
+        until_settled,
+        timeout,
+        redis_url,
+        metrics_port,
+        containers=given_urls("--container", container or ()),
+        services=given_urls("--service", service or ()),
     )
     with display.choose(json_lines=json_lines) as shown:
-        ended = asyncio.run(run_locally(manifest, options, shown))
+        ended = asyncio.run(run_locally(manifests, options, shown))
     if ended.code:
         raise CommandError(ended.reason, ended.code)

@@ -13,9 +13,24 @@ from headgate_cli.exits import CommandError, Exit
 from headgate_cli.manifests import SAMPLE_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from headgate_cli.manifests import Manifest
+
+
+def sampled(manifests: Sequence[Manifest]) -> Manifest:
+    """The pipeline that sample events are for: the first that has the annotation, or the only one there is.
+
+    Raises CommandError when there are several and none has it.
+    """
+    for manifest in manifests:
+        if manifest.sample_events is not None or len(manifests) == 1:
+            return manifest
+    raise CommandError(
+        f"--publish: none of the {len(manifests)} pipelines of {manifests[0].file} has the annotation {SAMPLE_EVENTS}:"
+        ' add it to the one that takes them, "module:function"',
+        Exit.INVALID,
+    )
 
 
 def sample_events(manifest: Manifest, count: int) -> Iterator[NewEvent]:
@@ -27,7 +42,8 @@ def sample_events(manifest: Manifest, count: int) -> Iterator[NewEvent]:
     """
     if manifest.sample_events is None:
         return (NewEvent(data={"n": number}) for number in range(count))
-    where = f"annotation {SAMPLE_EVENTS}: {manifest.sample_events!r}"
+    pipeline = f"pipeline {manifest.label}: " if manifest.label else ""
+    where = f"{pipeline}annotation {SAMPLE_EVENTS}: {manifest.sample_events!r}"
     module, colon, name = manifest.sample_events.partition(":")
     if not colon:
         raise CommandError(f"{where}: write module:function", Exit.INVALID)

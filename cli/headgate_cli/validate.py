@@ -15,7 +15,7 @@ def validate_command(
 ) -> None:
     """Check manifests as the API server would.
 
-    The same schema and rules, all mistakes at once.
+    The same schema and rules, all mistakes at once; a file may hold several FanoutPipelines.
 
     \b
     Examples:
@@ -24,16 +24,13 @@ def validate_command(
 
     Exits 2 when there is a mistake.
     """  # noqa: D301 - \b is what keeps the lines of an example apart
-    from headgate_cli.manifests import mistakes, read_documents  # noqa: PLC0415
+    from headgate_cli.manifests import mistakes, pipelines_in, read_documents  # noqa: PLC0415
 
     found: list[str] = []
     for file in files:
-        documents = [each for each in read_documents(file) if each.get("kind") == "FanoutPipeline"]
-        if not documents:
-            found.append(f"{file}: has no FanoutPipeline: write `kind: FanoutPipeline`")
-        wrong = [mistake for document in documents for mistake in mistakes(file, document)]
+        wrong = mistakes(file, pipelines_in(read_documents(file)))
         found += wrong
-        if documents and not wrong:
+        if not wrong:
             typer.echo(f"{file}: valid")
     if found:
         count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"

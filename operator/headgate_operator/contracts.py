@@ -44,10 +44,10 @@ class Place:
 
     signing_keys_file: str = ""
     """The file with the keys of the branch's signing Secret."""
-    container_url: str = ""
-    """Where the branch's container listens instead of beside the worker."""
-    container_networks: tuple[str, ...] = ()
-    """Private networks that it may be in besides this machine's own loopback."""
+    url: str = ""
+    """Where the branch's events are pushed to instead: not beside the worker, nor to the URL of its manifest."""
+    networks: tuple[str, ...] = ()
+    """Private networks that it may be in besides those of the manifest."""
 
 
 NOWHERE = Place()
@@ -120,15 +120,15 @@ def source(spec: SourceSpec) -> SourceSettings:
 def _http(spec: HandlerSpec, place: Place) -> HttpContract | None:
     if spec.http is not None:
         return HttpContract(
-            url=spec.http.url,
+            url=place.url or spec.http.url,
             signing_keys_file=place.signing_keys_file if spec.http.signing_secret_ref is not None else "",
-            allow_networks=spec.http.allow_networks,
+            allow_networks=(*spec.http.allow_networks, *place.networks),
             breaker=_breaker(spec.http.circuit_breaker),
         )
     if spec.container is not None:
         return HttpContract(
-            url=place.container_url or f"http://127.0.0.1:{spec.container.port}{spec.container.path}",
-            allow_networks=place.container_networks,
+            url=place.url or f"http://127.0.0.1:{spec.container.port}{spec.container.path}",
+            allow_networks=place.networks,
             breaker=_breaker(spec.container.circuit_breaker),
             await_listening=True,
         )

@@ -147,9 +147,31 @@ def test_a_container_is_pushed_to_where_the_command_line_says_it_listens(
     assert len(target.pushed) == 3
 
 
+def test_a_service_of_a_cluster_is_pushed_to_where_the_command_line_says_it_listens(
+    tmp_path: Path, target: Target, valkey_url: str
+):
+    http = {"url": "http://stock.shop.svc:8080/events?of=shop", "signingSecretRef": {"name": "hooks"}}
+    file = written(tmp_path, {"http": http}, secret(stringData={"keys": KEY}))
+    done = settled(tmp_path, file, valkey_url, "--service", f"hook={target.url}")
+    assert done.returncode == 0, done.stderr
+    assert len(target.pushed) == 3
+    for path, headers, body in target.pushed:
+        assert path == "/events?of=shop"
+        assert Webhook(KEY).verify(body, headers) == json.loads(body)
+    done = settled(tmp_path, file, valkey_url, "--service", f"hook={target.url}/other")
+    assert done.returncode == 0, done.stderr
+    assert [path for path, _, _ in target.pushed[3:]] == ["/other"] * 3
+
+
 @pytest.mark.parametrize(
     ("handler", "options", "words"),
     [
+        ({"http": {"url": "http://a.example"}}, ("--service", "hook"), "--service hook: give BRANCH=URL"),
+        (
+            {"container": {"image": "hook:1"}},
+            ("--service", "hook=http://127.0.0.1:1"),
+            "--service hook: no branch of that name has an http handler",
+        ),
         ({"container": {"image": "hook:1"}}, (), "--container hook=http://127.0.0.1:8080"),
         ({"container": {"image": "hook:1"}}, ("--container", "hook"), "give BRANCH=URL"),
         (

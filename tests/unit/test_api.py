@@ -135,7 +135,7 @@ def test_a_branch_that_pushes_to_its_container_waits_for_it_on_localhost():
         breaker=BreakerContract(failures=0, open_seconds=1),
         await_listening=True,
     )
-    elsewhere = Place(container_url="http://127.0.0.1:9/x")
+    elsewhere = Place(url="http://127.0.0.1:9/x")
     assert pipeline.contract("metadata", elsewhere).http.url == "http://127.0.0.1:9/x"
 
 

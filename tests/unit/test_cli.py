@@ -13,12 +13,13 @@ import pytest
 from headgate.event import Lane, NewEvent
 from headgate_cli.exits import CommandError
 from headgate_cli.main import VERBS
-from headgate_cli.manifests import load
+from headgate_cli.manifests import load, load_all
 from headgate_cli.publish import _from_file
-from headgate_cli.samples import as_event, sample_events
+from headgate_cli.samples import as_event, sample_events, sampled
 from headgate_cli.times import moment_ms
 
 NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
+SHOP = NOOP.parents[1] / "shop" / "pipeline.yaml"
 HEAVY = ("kopf", "kubernetes", "pydantic", "aiohttp", "cel", "yaml", "redis", "rich", "uvloop")
 
 
@@ -138,11 +139,39 @@ def test_a_server_that_is_not_there_is_named():
     assert "secret" not in said.stderr
 
 
-def test_a_file_with_two_pipelines_is_not_run(tmp_path: Path):
+def test_two_pipelines_of_one_name_are_a_mistake_unless_their_namespaces_differ(tmp_path: Path):
     two = tmp_path / "two.yaml"
+    other = NOOP.read_text().replace("name: noop", "name: noop\n  namespace: other")
     two.write_text(NOOP.read_text() + "---\n" + NOOP.read_text())
-    with pytest.raises(CommandError, match="exactly one"):
-        load(two)
+    for verb in ("validate", "run"):
+        said = headgate(verb, str(two))
+        assert said.returncode == 2
+        assert "metadata.name: 'noop': 2 FanoutPipelines of this name in namespace default" in said.stderr
+    two.write_text(NOOP.read_text() + "---\n" + other)
+    assert [each.called("slow") for each in load_all(two)] == ["default/noop/slow", "other/noop/slow"]
+    with pytest.raises(CommandError, match="2 FanoutPipelines of this name in namespace mine"):
+        load_all(two, "mine")
+
+
+def test_mistakes_of_several_pipelines_name_the_file_and_the_pipeline(tmp_path: Path):
+    wrong = tmp_path / "wrong.yaml"
+    text = SHOP.read_text()
+    wrong.write_text(text.replace("partitions: 3", "partitions: 0").replace("name: send", "name: Send"))
+    for verb in ("validate", "run"):
+        said = headgate(verb, str(wrong))
+        assert said.returncode == 2
+        lines = said.stderr.splitlines()
+        assert any(line.startswith(f"{wrong}: ledger: spec.source.partitions: ") for line in lines)
+        assert any(line.startswith(f"{wrong}: invoices: spec.branches[0].name: ") for line in lines)
+        assert not any(line.startswith(f"{wrong}: orders: ") for line in lines)
+    assert headgate("validate", str(SHOP)).stdout == f"{SHOP}: valid\n"
+
+
+def test_sample_events_are_for_the_first_pipeline_that_says_where_they_come_from():
+    assert sampled(load_all(SHOP)).pipeline.name == "orders"
+    assert sampled(load_all(NOOP)).pipeline.name == "noop"
+    with pytest.raises(CommandError, match=r"none of the 2 pipelines of .* has the annotation"):
+        sampled(load_all(SHOP)[::2])
 
 
 def test_a_null_is_the_default_as_for_the_api_server(tmp_path: Path):

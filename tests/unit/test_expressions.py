@@ -70,7 +70,7 @@ async def test_the_operator_says_so_in_its_status_and_applies_nothing(field, wro
 
 def test_a_local_run_tells_them_beside_the_api_servers_own_and_none_twice():
     wrong = manifest({"filter": "event.typ", "concurrency": 0, "startAt": "2026-02-30"})
-    said = told(Path("pipeline.yaml"), wrong)
+    said = told(Path("pipeline.yaml"), [wrong])
     assert [line.split(": ")[1] for line in said] == [
         "spec.branches[0].concurrency",
         "spec.branches[0].startAt",

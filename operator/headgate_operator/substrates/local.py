@@ -64,14 +64,22 @@ class _Slot:
     http_port: int = NO_PORT
 
     @property
+    def pipeline(self) -> str:
+        return f"{self.keys.namespace}/{self.keys.pipeline}"
+
+    @property
     def name(self) -> str:
         return f"local-{self.contract.branch}-{self.number}"
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A branch whose workers end by themselves: how many times in a row, what one said last, and its log."""
+    """A branch whose workers end by themselves: how many times in a row, what one said last, and its log.
 
+    `pipeline` is its namespace/name.
+    """
+
+    pipeline: str
     branch: str
     failures: int
     hopeless: bool
@@ -81,10 +89,11 @@ class Failing:
 
 
 class LocalSubstrate:
-    """Worker processes that use `server`, find handlers in `folder` and write to `<branch>-<n>.log` in `logs`.
+    """Worker processes that use `server`, find handlers in `folder` and write to `logs`.
 
-    With `http` each worker serves its metrics on a free port of this machine; `addresses` says which. `places` says by
-    branch what its workers find here and no manifest can say.
+    A log is named <pipeline>.<branch>-<n>.log. With `http` each worker serves its metrics on a free port of this
+    machine; `addresses` says which. `places` says by pipeline (namespace/name) and branch what its workers find here
+    and no manifest can say.
     """
 
     def __init__(
@@ -94,7 +103,7 @@ class LocalSubstrate:
         logs: Path,
         *,
         http: bool = False,
-        places: Mapping[str, Place] | None = None,
+        places: Mapping[tuple[str, str], Place] | None = None,
     ) -> None:
         self._server = server
         self._folder = folder
@@ -110,7 +119,7 @@ class LocalSubstrate:
         """Workers of a branch that changed are replaced; those of one that is gone are stopped, unless it drains."""
         self._logs.mkdir(parents=True, exist_ok=True)
         wanted = {
-            (pipeline.keys, name): pipeline.contract(name, self._places.get(name, NOWHERE))
+            (pipeline.keys, name): pipeline.contract(name, self._places.get((str(pipeline), name), NOWHERE))
             for name in pipeline.branch_names
         }
         known = {key: old for key, old in self._contracts.items() if _is_of(key[0], pipeline)}
@@ -177,14 +186,14 @@ class LocalSubstrate:
 
     def failing(self) -> list[Failing]:
         """Branches with workers that keep ending by themselves, the worst of each."""
-        worst: dict[str, _Slot] = {}
+        worst: dict[tuple[str, str], _Slot] = {}
         for slot in self._slots:
-            branch = slot.contract.branch
+            branch = slot.pipeline, slot.contract.branch
             if slot.failures > (worst[branch].failures if branch in worst else 0):
                 worst[branch] = slot
         return [
-            Failing(name, slot.failures, slot.status == CANNOT_LOAD, slot.last_words, slot.log)
-            for name, slot in worst.items()
+            Failing(*branch, slot.failures, slot.status == CANNOT_LOAD, slot.last_words, slot.log)
+            for branch, slot in worst.items()
         ]
 
     def _active(self, pipeline: Pipeline, branch: str) -> Iterator[_Slot]:
@@ -193,10 +202,12 @@ class LocalSubstrate:
                 yield slot
 
     def _start(self, pipeline: Pipeline, branch: str) -> None:
-        taken = {slot.number for slot in self._slots if slot.contract.branch == branch}
-        number = next(n for n in range(len(taken) + 1) if n not in taken)
+        place = f"{pipeline.name}.{branch}"
+        taken = {slot.log for slot in self._slots}
+        numbers = range(len(taken) + 1)
+        number, path = next((n, p) for n in numbers if (p := self._logs / f"{place}-{n}.log") not in taken)
         contract = self._contracts[pipeline.keys, branch]
-        slot = _Slot(pipeline.keys, contract, number, self._logs / f"{branch}-{number}.log")
+        slot = _Slot(pipeline.keys, contract, number, path)
         self._slots.append(slot)
         slot.task = asyncio.create_task(self._keep(slot))
 
@@ -216,6 +227,7 @@ class LocalSubstrate:
                 pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** (slot.failures - 1))
                 log.warning(
                     "worker ended by itself",
+                    pipeline=slot.pipeline,
                     worker=slot.name,
                     status=slot.status,
                     said=slot.last_words,
