@@ -141,6 +141,27 @@ def test_an_operator_that_restarts_knows_a_workers_rate_from_the_counters():
     assert decision.replicas == 3, "1200 in 30 s at 16 a second, not a slot for each of them"
 
 
+def test_events_that_a_filter_dropped_say_nothing_of_how_fast_a_handler_is():
+    """24 jobs are dropped, then their 400 parts wait: each takes 0.1 s."""
+    look = replace(IDLE, now=1, published=24, settled=24, current=1, ready=1)
+    known = WorkerRate().add(IDLE, look, 1)
+    assert known.per_second(1) is None
+    begun = replace(look, now=2, published=424, settled=26, busy_seconds=0.2, backlog=398)
+    assert known.add(look, begun, 1).per_second(1) == pytest.approx(10)
+
+
+def test_where_a_filter_dropped_all_so_far_slots_are_for_those_that_may_pass():
+    def first(dropped: int, waiting: int) -> int:
+        before = replace(IDLE, published=dropped, settled=0, backlog=dropped, current=1, ready=1)
+        state = decide(ScalerState(), before, ScaleLimits(max=1000, concurrency=1)).state
+        look = replace(before, now=1, settled=dropped, published=dropped + waiting, backlog=waiting)
+        return decide(state, look, ScaleLimits(max=1000, concurrency=1)).replicas
+
+    assert first(0, 400) == 400
+    assert first(10, 100) == 10, "100 / 11, rounded up"
+    assert first(1000, 1) == 1
+
+
 def test_a_reset_of_settled_is_left_out():
     rate = settled_by(WorkerRate(), 30, 60, 0.1, backlog=9000, current=2, ready=2)
     before = replace(IDLE, now=100, settled=9000, busy_seconds=900, backlog=9000, current=2, ready=2)

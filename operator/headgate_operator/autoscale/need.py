@@ -36,9 +36,11 @@ def need(
     """What this moment calls for; workers take `start` seconds until they can work."""
     speed = rate.per_second(limits.concurrency)
     if speed is None:
-        # Nothing was ever settled: a slot for each event is the only guess that cannot be too slow.
-        slots = inputs.workable / limits.concurrency
-        return Need(slots, 0.0, "Backlog", "for a slot for each event, as none was settled yet")
+        # Nothing was ever handled: a slot for each event is the only guess that cannot be too slow. Where the filter
+        # has dropped n of n, the next one passes by a chance of one in n + 1 or so.
+        slots = inputs.workable / (1 + rate.handled) / limits.concurrency
+        passing = " that the filter may pass" if rate.handled else ""
+        return Need(slots, 0.0, "Backlog", f"for a slot for each event{passing}, as none was handled yet")
     most = limits.events_per_second
     arriving, able = min(arrivals.per_second, most), min(inputs.ready * speed, most)
     # More workers do nothing for events that are in a handler already.

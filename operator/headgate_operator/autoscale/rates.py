@@ -120,11 +120,14 @@ class WorkerRate:
 
     @property
     def handler_seconds(self) -> float | None:
-        """Mean time of one event inside the handler, its failed attempts included; None before the first."""
-        return self.busy_seconds / self.handled if self.handled > 0 else None
+        """Mean time of one event inside the handler, its failed attempts included; None before the first.
+
+        What a filter drops is in no handler: a branch that settled nothing else yet has handled nothing.
+        """
+        return self.busy_seconds / self.handled if self.busy_seconds > 0 else None
 
     def per_second(self, concurrency: int) -> float | None:
-        """Events one busy worker settles a second; None while nothing has been settled.
+        """Events one busy worker settles a second; None while nothing has been handled.
 
         Measured under saturation where there is enough of it, else what `concurrency` handlers side by side
         would do.
@@ -165,9 +168,9 @@ class WorkerRate:
             # Fades by events, not by time: an idle hour does not change how long a handler takes.
             fade = math.exp(-settled / (20 * concurrency))
             busy = max(0.0, inputs.busy_seconds - previous.busy_seconds)
-            rate = replace(
-                rate, handled=rate.handled * fade + settled, busy_seconds=rate.busy_seconds * fade + busy
-            )
+            # Nor do those that were dropped before the first was handled make its handler look quick.
+            handled = 0.0 if busy > 0 and handler == 0.0 else rate.handled * fade
+            rate = replace(rate, handled=handled + settled, busy_seconds=rate.busy_seconds * fade + busy)
         return rate
 
     def _begun(self, inputs: ScalerInputs, concurrency: int) -> WorkerRate:
