@@ -54,19 +54,13 @@ def _upload(video: str, number: int, subscribers: dict[str, list[str]], dice: ra
 
 
 async def publish(asked: argparse.Namespace) -> dict[str, Any]:
-    """Publishes what was asked for, in slices of a tenth of a second at a rate; gives what it published."""
+    """Publishes what was asked for; gives what it published."""
     events = uploads(asked.uploads, asked.seed)
-    size = max(1, round(asked.rate / 10)) if asked.rate else len(events)
-    new = 0
     async with connect("video-upload", namespace=asked.namespace, url=asked.redis_url) as pipeline:
-        for start in range(0, len(events), size):
-            receipts = await pipeline.publish(events[start : start + size])
-            new += sum(not receipt.duplicate for receipt in receipts)
-            if asked.rate:
-                await asyncio.sleep(size / asked.rate)
+        receipts = await pipeline.publish(events)
     return {
-        "published": new,
-        "duplicates": len(events) - new,
+        "published": sum(not receipt.duplicate for receipt in receipts),
+        "duplicates": sum(receipt.duplicate for receipt in receipts),
         "notifications": sum(len(event.data["subscribers"]) for event in events),
         "mail_refusals": sum(event.data["mail_refusals"] for event in events),
         "seed": asked.seed,
@@ -79,7 +73,6 @@ def main() -> None:
     parser.add_argument("--redis-url", help="the server; without it that of HEADGATE_REDIS_URL")
     parser.add_argument("--namespace", default="default", help="of the pipeline")
     parser.add_argument("--uploads", type=int, default=120, help="how many")
-    parser.add_argument("--rate", type=float, help="uploads a second; without it all at once")
     parser.add_argument(
         "--seed", type=int, default=random.randrange(10**9), help="the same makes the same uploads"
     )

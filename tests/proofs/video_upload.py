@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 PIPELINE = "video-upload"
 SLOW, FAILING, QUICK = "cdn", "notify", ("thumbnail", "recommend", "analytics")
 EDGES = ("frankfurt", "singapore", "virginia")
-UPLOADS, CHAOTIC_UPLOADS, CHAOTIC_RATE = 120, 600, 60
+UPLOADS, MOST_ROUNDS = 120, 8
+# Where workers die every second the pilot gives the slow branch few: a smaller load is as much work, in more rounds.
+CHAOTIC_UPLOADS, CHAOTIC_ROUNDS = 30, 3
 _SAMPLE_SECONDS = 0.1
 
 
@@ -30,33 +32,30 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
 
     Raises AssertionError.
     """
-    count, seed = CHAOTIC_UPLOADS if stage.is_chaotic else UPLOADS, stage.dice.randrange(10**6)
-    uploads = runpy.run_path(str(stage.folder / "load.py"))["uploads"](count, seed)
-    asked = ("--uploads", str(count), "--seed", str(seed))
+    make = runpy.run_path(str(stage.folder / "load.py"))["uploads"]
+    size, rounds = (CHAOTIC_UPLOADS, CHAOTIC_ROUNDS) if stage.is_chaotic else (UPLOADS, 1)
+    seeds = stage.dice.sample(range(10**6), MOST_ROUNDS)
+    uploads: list[NewEvent] = []
+    meanwhile = None
     await stage.apply()
     async with stage.connect(PIPELINE) as pipeline, _most_workers(stage) as most:
-        told = await stage.load(*asked, *(("--rate", str(CHAOTIC_RATE)) if stage.is_chaotic else ()))
-        assert (told["published"], told["duplicates"]) == (count, 0), told
-
-        meanwhile = await stage.until(
-            f"{', '.join(QUICK)} are done while {SLOW} has a backlog and {FAILING} waits for its next attempts",
-            lambda: _independent(pipeline, count),
-        )
-        counted, expected = await pipeline.counts(), _counts(uploads)
-        for prefix in ("uploads:", "topic:"):
-            assert _under(prefix, counted) == _under(prefix, expected), f"{prefix} while others are at work"
-
-        told = await stage.load(*asked)
-        assert (told["published"], told["duplicates"]) == (0, count), f"published again: {told}"
-        await stage.settled()
+        for number, seed in enumerate(seeds, 1):
+            uploads += make(size, seed)
+            await _publish(stage, seed, size, new=size)
+            meanwhile = await _meanwhile(stage, pipeline, len(uploads)) or meanwhile
+            if meanwhile is not None and number >= rounds:
+                break
+        assert meanwhile is not None, f"{QUICK} were never done while {SLOW} and {FAILING} were not"
+        await _publish(stage, seeds[0], size, new=0)
+        await stage.settled(300)
         await _check_once(pipeline, uploads, is_chaotic=stage.is_chaotic)
         _check_scale(most, stage)
         if not stage.is_chaotic:
             least = {f"{PIPELINE}/{name}": low for name, (low, _) in _scales(stage).items() if low}
             await stage.until(f"workers are back to {least}", lambda: _are(stage, least))
         return {
-            "uploads": count,
-            "notifications": told["notifications"],
+            "uploads": len(uploads),
+            "notifications": sum(len(upload.data["subscribers"]) for upload in uploads),
             "retries": (await pipeline.measure()).branches[FAILING].retried,
             "cdn backlog when others were done": meanwhile.branches[SLOW].backlog or 0,
             "refused then": meanwhile.branches[FAILING].delayed,
@@ -64,15 +63,29 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         }
 
 
-async def _independent(pipeline: Connection, count: int) -> PipelineMeasurement | None:
-    """The figures, once the quick branches are done with everything; the others must not be by then."""
-    found = await pipeline.measure()
-    slow, failing = found.branches[SLOW], found.branches[FAILING]
-    for name in (SLOW, FAILING):
-        assert found.branches[name].done < count, f"{name} is done already: {QUICK} waited for it: {found}"
-    if found.published < count or any(found.branches[name].done < count for name in QUICK):
+async def _publish(stage: Stage, seed: int, size: int, new: int) -> None:
+    told = await stage.load("--uploads", str(size), "--seed", str(seed))
+    assert (told["published"], told["duplicates"]) == (new, size - new), f"published: {told}"
+
+
+async def _meanwhile(stage: Stage, pipeline: Connection, count: int) -> PipelineMeasurement | None:
+    """The figures when the quick branches are done with everything, and neither of the others is.
+
+    None when one of the others is done before that is seen: on a machine that is too busy, or after a death, more must
+    be published for them to be at work long enough.
+    """
+
+    async def decided() -> PipelineMeasurement | None:
+        found = await pipeline.measure()
+        slow, failing = found.branches[SLOW], found.branches[FAILING]
+        are_done = all(found.branches[name].done == count for name in QUICK)
+        if count in (slow.done, failing.done) or (are_done and slow.backlog and failing.delayed):
+            return found
         return None
-    return found if slow.backlog and failing.delayed else None
+
+    waited_for = f"{QUICK} are done while {SLOW} has a backlog and {FAILING} waits for its next attempts"
+    found = await stage.until(waited_for, decided)
+    return None if count in (found.branches[SLOW].done, found.branches[FAILING].done) else found
 
 
 async def _check_once(pipeline: Connection, uploads: list[NewEvent], *, is_chaotic: bool) -> None:
@@ -95,8 +108,8 @@ def _check_scale(most: Counter[str], stage: Stage) -> None:
     """The slow branch alone went to its most workers; nobody ever had more than its manifest allows."""
     for name, (_, high) in _scales(stage).items():
         assert most[name] <= high, f"{name} had {most[name]} workers, its manifest allows {high}"
-    # What is killed every second is also started slowly: then several must do.
-    enough = 2 if stage.is_chaotic else _scales(stage)[SLOW][1]
+    # Of what is killed every second the pilot asks for no more until one stays up.
+    enough = 1 if stage.is_chaotic else _scales(stage)[SLOW][1]
     assert most[SLOW] >= enough, f"{SLOW} never had {enough} workers: {most}"
 
 
@@ -140,10 +153,6 @@ def _sharpest(upload: NewEvent) -> int:
 
 def _outcome(record: Record) -> tuple[str, bool, dict[str, Any]]:
     return record.id, record.complete, record.results
-
-
-def _under(prefix: str, counts: dict[str, int]) -> dict[str, int]:
-    return {name: n for name, n in counts.items() if name.startswith(prefix)}
 
 
 def _scales(stage: Stage) -> dict[str, tuple[int, int]]:
