@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proofs.services import Service
     from proofs.stage import Stage
 
-PAYMENTS, CHAOTIC_PAYMENTS, CHAOTIC_CARRIER_SECONDS = 200, 500, 0.05
+PAYMENTS, CHAOTIC_PAYMENTS, CHAOTIC_CARRIER_SECONDS = 200, 400, 0.05
 SLOW_SECONDS = 2  # that one carrier takes, long enough to kill the worker that waits for it
 KETTLES = 1000
 
