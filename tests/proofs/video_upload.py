@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from headgate import Connection, NewEvent
-    from headgate.join import Record
     from headgate.streams import PipelineMeasurement
     from proofs.stage import Stage
 
@@ -90,12 +89,12 @@ async def _meanwhile(stage: Stage, pipeline: Connection, count: int) -> Pipeline
 
 async def _check_once(pipeline: Connection, uploads: list[NewEvent], *, is_chaotic: bool) -> None:
     """Every branch had every upload, and what it left is what that many uploads leave, no more and no less."""
-    assert await pipeline.counts() == _counts(uploads)
-    assert await pipeline.values() == _values(uploads)
+    _check_same("counters", await pipeline.counts(), _counts(uploads))
+    _check_same("values", await pipeline.values(), _values(uploads))
     records = await pipeline.records()
-    assert sorted(map(_outcome, records), key=str) == sorted(
-        ((upload.id, True, _results(upload)) for upload in uploads), key=str
-    )
+    found_records = {record.id: (record.complete, record.results) for record in records}
+    _check_same("records", found_records, {upload.id: (True, _results(upload)) for upload in uploads})
+    assert len(records) == len(uploads), f"{len(records)} records of {len(uploads)} uploads"
     found = await pipeline.measure()
     for name, branch in found.branches.items():
         # Deaths of workers take attempts of the mail provider's refusals, and are nobody's retries.
@@ -151,8 +150,12 @@ def _sharpest(upload: NewEvent) -> int:
     return max((still["sharpness"], still["second"]) for still in upload.data["stills"])[1]
 
 
-def _outcome(record: Record) -> tuple[str, bool, dict[str, Any]]:
-    return record.id, record.complete, record.results
+def _check_same(what: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    differing = sorted(
+        name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+    )
+    told = [f"{name}: {found.get(name)!r} instead of {expected.get(name)!r}" for name in differing[:5]]
+    assert not differing, f"{len(differing)} {what} are wrong: {'; '.join(told)}"
 
 
 def _scales(stage: Stage) -> dict[str, tuple[int, int]]:
