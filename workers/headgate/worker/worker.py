@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from headgate.contract import BranchContract
     from headgate.handlers import Handler
     from headgate.streams.server import Server
+    from headgate.worker.retry import Retries
     from headgate.worker.sieve import Sieve
 
 log = structlog.get_logger("headgate.worker")
@@ -43,7 +44,7 @@ _LAST_WORD_SECONDS = 5.0  # for the server's answers while draining
 
 
 class Worker:
-    """Works on one branch until `drain` is called."""
+    """Works on one branch until `drain` is called; `retries` decide what follows a failure, else the contract does."""
 
     def __init__(
         self,
@@ -52,6 +53,8 @@ class Worker:
         handler: Handler,
         name: str,
         sieve: Sieve | None = None,
+        *,
+        retries: Retries | None = None,
     ) -> None:
         self.contract = contract
         self.ready = False
@@ -82,6 +85,7 @@ class Worker:
             contract,
             handler,
             sieve,
+            retries=retries,
             wires=self._wires,
             consumers=self._consumers,
             intake=self._intake,

@@ -1,0 +1,131 @@
+"""What handles each branch's events in a test: the manifest's function, a replacement, or a service that runs."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headgate.contract import HttpContract
+from headgate.handlers.addresses import LOOPBACK
+from headgate.handlers.base import HandlerLoadError
+from headgate.handlers.load import load_handler
+from headgate.handlers.python import load_function
+from headgate.testing.functions import FunctionHandler
+from headgate_operator.pipeline import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from headgate.contract import BranchContract
+    from headgate.handlers import Handler
+    from headgate.testing.manifests import Manifest
+    from headgate_operator.api import BranchSpec
+    from headgate_operator.pipeline import Pipeline
+
+    Replacement = Callable[[Any], Any] | str
+
+_NETWORKS = (*LOOPBACK, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""Where a service may be that a test started itself."""
+
+
+def by_branch(manifest: Manifest, given: Mapping[str, Replacement]) -> dict[tuple[str, str], Replacement]:
+    """The replacements by pipeline and branch; raises ValueError for one that is for no branch, or for several."""
+    places = [(str(each), branch) for each in manifest.pipelines for branch in each.branch_names]
+    found: dict[tuple[str, str], Replacement] = {}
+    for name, replacement in given.items():
+        meant = [
+            (pipeline, branch)
+            for pipeline, branch in places
+            if name in (branch, f"{pipeline.partition('/')[2]}/{branch}", f"{pipeline}/{branch}")
+        ]
+        if len(meant) != 1:
+            names = [f"{pipeline.partition('/')[2]}/{branch}" for pipeline, branch in meant or places]
+            what = "is in several pipelines" if meant else "is no branch"
+            raise ValueError(f"handlers: {name!r} {what}; give one of {', '.join(names)}")
+        if not (callable(replacement) or isinstance(replacement, str)):
+            raise TypeError(
+                f"handlers: {name!r}: {replacement!r} is neither a function nor the URL of a service"
+            )
+        found[meant[0]] = replacement
+    return found
+
+
+class Targets:
+    """Makes handlers; `keys_folder` is where the keys are kept that pushes are signed with."""
+
+    def __init__(self, manifest: Manifest, given: Mapping[str, Replacement], keys_folder: Path) -> None:
+        self._manifest = manifest
+        self._given = by_branch(manifest, given)
+        self._keys_folder = keys_folder
+
+    def handler(self, pipeline: Pipeline, branch: str, contract: BranchContract) -> Handler:
+        """The handler of a branch, whose contract is as the manifest has it.
+
+        Raises HandlerLoadError for a function that cannot be imported from the manifest's folder, ManifestError for a
+        URL or container that nothing stands in for.
+        """
+        given = self._given.get((str(pipeline), branch))
+        if given is None and contract.function:
+            return FunctionHandler(self._import(contract.function), contract.concurrency)
+        if callable(given):
+            return FunctionHandler(given, contract.concurrency)
+        spec = pipeline.branch(branch)
+        field = f"spec.branches[{pipeline.branch_names.index(branch)}].handler"
+        if given is None:
+            what = "http" if spec.handler.http is not None else "container"
+            raise ManifestError(
+                f"{field}.{what}: nothing is pushed to from a test by itself: give a function that stands in for it,"
+                f" handlers={{{branch!r}: function}}, or the URL of a service that runs, handlers={{{branch!r}:"
+                " 'http://127.0.0.1:8080/'}"
+            )
+        return load_handler(self._pushing(pipeline, spec, field, contract, given))
+
+    def _import(self, function: str) -> Callable[[Any], Any]:
+        """Imports from the manifest's folder; what another folder's module of the same name is, is not taken for it."""
+        found = load_function(function)
+        name = function.partition(":")[0]
+        wanted = self._manifest.folder.joinpath(*name.split(".")).with_suffix(".py")
+        loaded = getattr(sys.modules.get(name), "__file__", None)
+        if wanted.exists() and loaded is not None and not wanted.samefile(loaded):
+            raise HandlerLoadError(
+                f"function {function!r}: module {name!r} was imported from {loaded} before, and not from {wanted}: give"
+                " the modules of one test run names of their own"
+            )
+        return found
+
+    def _pushing(
+        self, pipeline: Pipeline, spec: BranchSpec, field: str, contract: BranchContract, url: str
+    ) -> BranchContract:
+        http = contract.http or HttpContract(url="")
+        if spec.handler.container is not None and re.search(r"://[^/?]+[/?]", url) is None:
+            url += spec.handler.container.path
+        keys_file = ""
+        if spec.handler.http is not None and (signing := spec.handler.http.signing_secret_ref) is not None:
+            keys_file = str(self._keys_folder / f"{pipeline.name}.{spec.name}")
+            keys = self._keys(f"{field}.http.signingSecretRef", signing.name, signing.key)
+            with os.fdopen(os.open(keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(keys)
+        http = msgspec.structs.replace(
+            http, url=url, allow_networks=(*http.allow_networks, *_NETWORKS), signing_keys_file=keys_file
+        )
+        return msgspec.structs.replace(contract, function="", http=http)
+
+    def _keys(self, field: str, name: str, key: str) -> bytes:
+        """The value of a key of a Secret that stands beside the pipelines."""
+        for secret in self._manifest.secrets:
+            if (secret.get("metadata") or {}).get("name") != name:
+                continue
+            if (text := (secret.get("stringData") or {}).get(key)) is not None:
+                return str(text).encode()
+            if (encoded := (secret.get("data") or {}).get(key)) is not None:
+                return base64.b64decode(str(encoded))
+        raise ManifestError(
+            f"{field}: key {key!r} of Secret {name!r} is not in the manifest: add a document of kind: Secret with"
+            f" stringData: {{{key}: whsec_...}}"
+        )
