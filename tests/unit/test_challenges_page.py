@@ -132,6 +132,12 @@ def test_every_challenge_is_linked_from_the_top_of_the_page() -> None:
     assert anchors(PAGE) - linked - {"challenges-of-fan-out-and-fan-in", "recipes"} == set()
 
 
+def test_every_answer_recipe_and_example_is_two_clicks_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    pages = [PAGE, *ROOT.glob("docs/recipes/*.md"), *ROOT.glob("examples/*/README.md")]
+    assert [page for page in pages if f"]({page.relative_to(ROOT)})" not in readme] == []
+
+
 def test_a_field_that_is_not_there_is_found_out() -> None:
     assert has_field("spec.branches[].retry.rules")
     assert not has_field("spec.branches[].retry.attempts")
