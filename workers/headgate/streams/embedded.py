@@ -68,17 +68,8 @@ class EmbeddedServer:
             port = int(probe.getsockname()[1])
         log = folder / "server.log"
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--logfile", str(log)]
-        options += [
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "everysec",
-            "--daemonize",
-            "no",
-            *more,
-        ]
+        options += ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--daemonize", "no"]
+        options += more
         # A group of its own: Ctrl-C in the terminal is for the run, which drains before it stops the server.
         process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
         deadline = time.monotonic() + _START_SECONDS

@@ -73,11 +73,11 @@ async def pipeline(
     found = load_manifest(manifest, folder)
     with (
         _importing_from(found.folder),
-        tempfile.TemporaryDirectory(prefix="headgate-keys-") as keys,
-        database() as url,
+        database() as place,
+        tempfile.TemporaryDirectory(prefix="keys-", dir=place.folder) as keys,
     ):
         targets = Targets(found, handlers or {}, Path(keys))
-        server = Server.connect(url)
+        server = Server.connect(place.url)
         try:
             await server.execute("", "FLUSHDB")
             async with _running(found, targets, server) as first:

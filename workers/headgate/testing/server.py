@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.streams.embedded import EmbeddedServer, NoServerProgramError, guarded
 
@@ -23,6 +23,13 @@ _DATABASES = 256
 _OPTIONS = ("--databases", str(_DATABASES), "--appendonly", "no")
 
 
+class Database(NamedTuple):
+    """A database's URL, and a folder that is removed with its server."""
+
+    url: str
+    folder: Path
+
+
 class _Process:
     """The server of one process; another one that was forked from it needs its own."""
 
@@ -31,7 +38,8 @@ class _Process:
         self.free = list(range(_DATABASES))
         self._running = contextlib.ExitStack()
         folder = self._running.enter_context(tempfile.TemporaryDirectory(prefix="headgate-testing-"))
-        server = EmbeddedServer.start(Path(folder), *_OPTIONS)
+        self.folder = Path(folder)
+        server = EmbeddedServer.start(self.folder, *_OPTIONS)
         self._running.enter_context(guarded(server, folder))
         self._running.callback(server.stop)
         self.url = server.url
@@ -47,8 +55,8 @@ _starting = threading.Lock()
 
 
 @contextlib.contextmanager
-def database() -> Iterator[str]:
-    """The URL of a database that nobody else of this process uses now; it may hold what was left there before.
+def database() -> Iterator[Database]:
+    """A database that nobody else of this process uses now; it may hold what was left there before.
 
     Raises ServerUnavailableError when no server can be started.
     """
@@ -67,6 +75,6 @@ def database() -> Iterator[str]:
             raise RuntimeError(f"{_DATABASES} pipelines are open in this process: leave some of them first")
         number = process.free.pop()
     try:
-        yield f"{process.url}/{number}"
+        yield Database(f"{process.url}/{number}", process.folder)
     finally:
         process.free.append(number)
