@@ -40,7 +40,9 @@ def orders(count: int, seed: int = 0, *, unanswered: int = 0, slow: float = 0.1)
     made = []
     for number in range(count):
         sku = dice.choice([*[SCARCE, CONTESTED] * 5, *STOCK]) if number >= unanswered else "product-0"
-        seconds = dict(zip(dice.sample(BRANCHES, 3), (0, slow, 2 * slow), strict=True))
+        # Of the two that many want at once, one order after another is looked at: nobody is slow there.
+        step = slow if sku.startswith("product") else 0
+        seconds = dict(zip(dice.sample(BRANCHES, 3), (0, step, 2 * step), strict=True))
         fails = {branch: dice.randint(1, 2) for branch in BRANCHES if dice.random() < 0.1}
         if number < unanswered:
             fails["payment"] = FOREVER
