@@ -27,7 +27,7 @@ BLOCKS = [
     for page in PAGES
     for number, commands in enumerate(BLOCK.findall(page.read_text()), 1)
 ]
-LEFT = "fanoutpipelines,deployments,services,persistentvolumeclaims,jobs"
+LEFT = "fanoutpipelines,deployments,services,persistentvolumeclaims,cronjobs,jobs"
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ from prometheus_client.core import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from headgate import PermanentError, count, put
-from headgate.event import Event, InvalidEventError, encode_data
+from headgate import PermanentError
+from headgate.event import InvalidEventError
 from headgate.schema import compile_schema
+from headgate.testing import handle, handle_batch
 from headgate_operator.validation import validate
 from streams.servers import free_port
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 EXAMPLE = Path(__file__).parents[2] / "examples" / "log-dashboard"
 NOW = datetime(2026, 11, 21, 22, 40, 30, tzinfo=UTC)
 NOW_MINUTE = int(NOW.timestamp() // 60)
+DATA = ("time", "service", "level")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,8 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
         del sys.modules[name]
 
 
-def line(time_ms: int, service: str = "web", level: str = "info") -> Event:
-    data = {"time": time_ms, "service": service, "level": level}
-    return Event(id=f"{time_ms}", body=encode_data(data))
+def minute(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def manifest() -> dict:
@@ -66,14 +67,11 @@ def manifest() -> dict:
 
 async def test_each_line_of_a_batch_counts_in_its_own_minute_and_in_the_total(example):
     now_ms = int(time.time()) // 60 * 60_000
-    counted = await example.logs.tally([line(now_ms - 60_001, "api", "error"), line(now_ms - 1)])
-
-    def minute(time_ms: int) -> str:
-        return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"
-
-    assert counted == [
-        [count("total api error"), count(f"{minute(now_ms - 120_000)} api error")],
-        [count("total web info"), count(f"{minute(now_ms - 60_000)} web info")],
+    lines = [(now_ms - 60_001, "api", "error"), (now_ms - 1, "web", "info")]
+    done = await handle_batch(example.logs.tally, [dict(zip(DATA, line, strict=True)) for line in lines])
+    assert [each.counts for each in done] == [
+        {"total api error": 1, f"{minute(now_ms - 120_000)} api error": 1},
+        {"total web info": 1, f"{minute(now_ms - 60_000)} web info": 1},
     ]
 
 
@@ -94,17 +92,16 @@ def test_a_line_counts_in_the_minute_it_was_written_or_as_astray(example, time_m
     assert example.logs.minute(time_ms, NOW_MINUTE) == expected
 
 
-async def test_a_gauge_is_kept_under_its_key_and_ended_by_null(example):
-    assert await example.logs.latest(gauge("web-7/queue_length", 4)) == put(
-        "web-7/queue_length", {"time": 1, "value": 4}
-    )
-    assert await example.logs.latest(gauge("web-7/queue_length", None)) == put("web-7/queue_length", None)
+@pytest.mark.parametrize("value", [4, None])
+async def test_a_gauge_is_kept_under_its_key_and_ended_by_null(example, value):
+    done = await handle(example.logs.latest, {"time": 1, "value": value}, key="web-7/queue_length")
+    assert done.puts == {"web-7/queue_length": value and {"time": 1, "value": value}}
 
 
 @pytest.mark.parametrize("key", [None, "web-7"])
 async def test_a_gauge_without_a_name_is_given_up_with_what_to_do(example, key):
     with pytest.raises(PermanentError, match="publish with SOURCE/NAME as the key"):
-        await example.logs.latest(gauge(key, 4))
+        await handle(example.logs.latest, {"time": 1, "value": 4}, key=key)
 
 
 def test_the_manifest_is_valid_and_takes_every_event_of_the_load(example):
@@ -222,10 +219,6 @@ def panels() -> list[tuple[str, str]]:
         for panel in dashboard["panels"]
         for target in panel["targets"]
     ]
-
-
-def gauge(key: str | None, value: float | None) -> Event:
-    return Event(id="1", key=key, body=encode_data({"time": 1, "value": value}))
 
 
 def series(example: Example, counts: dict, values: dict | None = None) -> dict[tuple[str, ...], float]:
