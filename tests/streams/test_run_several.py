@@ -6,6 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate.streams import PipelineKeys, ensure_groups
+from headgate_cli import settlement
+
+if TYPE_CHECKING:
+    import pytest
+
+    from headgate.streams import Server
 
 SHOP = Path(__file__).parents[1] / "data" / "shop"
 ORDERS = 40
@@ -133,6 +142,21 @@ def test_an_outbox_with_something_for_a_pipeline_that_is_not_here_holds_only_tha
     assert "pipeline shipping is not on this server: records for it wait in the outbox" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])["summary"]["settled"]
     assert (found["ledger/book"], found["invoices/send"]) == (ORDERS, 0)
+
+
+async def test_only_what_is_for_a_pipeline_of_this_server_is_on_its_way(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settlement, "_PAGE", 2)
+    keys = PipelineKeys("default", "orders", 2)
+    await ensure_groups(server, keys, ["check"])
+    outbox = keys.partition(1).outbox
+    assert not await settlement.on_their_way(server, keys)
+    for name in ("default/nowhere", "default/shipping", "other/orders"):
+        await server.execute(outbox, "XADD", outbox, "*", "to", name)
+    assert not await settlement.on_their_way(server, keys)
+    await server.execute(outbox, "XADD", outbox, "*", "to", "default/orders")
+    assert await settlement.on_their_way(server, keys)
 
 
 def test_events_to_publish_need_a_pipeline_that_says_where_they_come_from(tmp_path: Path):

@@ -26,6 +26,10 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 def readings(name: str, published: int = 3) -> list[PipelineReading]:
+    return readings_of(DATA / name / "pipeline.yaml", published)
+
+
+def readings_of(file: Path, published: int = 3) -> list[PipelineReading]:
     return [
         PipelineReading(
             pipeline=manifest.pipeline,
@@ -39,7 +43,7 @@ def readings(name: str, published: int = 3) -> list[PipelineReading]:
             level="",
             published_per_second=0.5,
         )
-        for manifest in load_all(DATA / name / "pipeline.yaml")
+        for manifest in load_all(file)
     ]
 
 
@@ -93,10 +97,13 @@ def test_a_summary_for_programs_adds_pipelines_up_and_lists_them(capsys: pytest.
     }
 
 
-def test_a_terminal_shows_a_table_a_pipeline_with_their_columns_below_each_other():
+def test_a_terminal_shows_a_table_a_pipeline_with_their_columns_below_each_other(tmp_path: Path):
+    file = tmp_path / "shop.yaml"
+    text = (DATA / "shop" / "pipeline.yaml").read_text()
+    file.write_text(text.replace("name: book", "name: book-the-price"))
     screen = io.StringIO()
     with Live(console=Console(file=screen, width=100), auto_refresh=False) as live:
-        TableDisplay(live).show(readings("shop"), 7)
+        TableDisplay(live).show(readings_of(file), 7)
     shown = screen.getvalue().splitlines()
     titles = [line.strip() for line in shown if line.startswith("default/")]
     assert titles == ["default/ledger", "default/orders", "default/invoices"]
