@@ -42,9 +42,9 @@ async def recommend(event: Event) -> Result:
     return result(topics, newest, *(count(f"topic:{event.key}:{topic}") for topic in topics))
 
 
-async def analytics(events: list[Event]) -> list[Count]:
-    """Counts uploads by minute and country, a batch at a time."""
-    return [count(f"uploads:{event.data['at'][:16]}:{event.data['country']}") for event in events]
+async def analytics(event: Event) -> Count:
+    """Counts uploads by minute and country."""
+    return count(f"uploads:{event.data['at'][:16]}:{event.data['country']}")
 
 
 def cdn(event: Event) -> Result:
