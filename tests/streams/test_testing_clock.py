@@ -180,10 +180,13 @@ async def test_a_rate_limit_holds_no_test_up() -> None:
 
 
 async def test_a_breakpoint_in_a_handler_is_nobodys_failed_attempt() -> None:
-    async def look(_: Event) -> None:
-        time.sleep(3.5)  # noqa: ASYNC251 - as a debugger does; outside of tests a lease would be over
+    async def look(event: Event) -> None:
+        if event.data == 1:
+            time.sleep(3.5)  # noqa: ASYNC251 - as a debugger does; outside of tests a lease would be over
 
-    async with pipeline(manifest(branch("charge", ordering="Key")), handlers={"charge": look}) as orders:
-        await orders.publish(1, key="k")
+    spec = manifest(branch("charge", ordering="Key", concurrency=1))
+    async with pipeline(spec, handlers={"charge": look}) as orders:
+        await orders.publish([NewEvent(data=number, key=f"k{number}") for number in (1, 2)])
         await orders.settled()
-        assert [(each.event.attempt, each.error) for each in orders.attempts("charge")] == [(1, None)]
+        seen = [(each.event.data, each.event.attempt, each.error) for each in orders.attempts("charge")]
+        assert seen == [(1, 1, None), (2, 1, None)]
