@@ -39,7 +39,7 @@ def orders(count: int, seed: int = 0, *, unanswered: int = 0, slow: float = 0.1)
     dice = random.Random(seed)
     made = []
     for number in range(count):
-        sku = dice.choice([*[SCARCE, CONTESTED] * 5, *STOCK]) if number >= unanswered else "product-0"
+        sku = dice.choice([*[SCARCE] * 8, *[CONTESTED] * 6, *STOCK]) if number >= unanswered else "product-0"
         # Of the two that many want at once, one order after another is looked at: nobody is slow there.
         step = slow if sku.startswith("product") else 0
         seconds = dict(zip(dice.sample(BRANCHES, 3), (0, step, 2 * step), strict=True))
