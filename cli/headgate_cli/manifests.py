@@ -114,16 +114,6 @@ def load_all(file: Path, namespace: str | None = None) -> tuple[Manifest, ...]:
     return tuple(manifests)
 
 
-def load(file: Path, namespace: str | None = None) -> Manifest:
-    """The pipeline of a file that has one; raises CommandError as `load_all` does, and when there are several."""
-    manifests = load_all(file, namespace)
-    if len(manifests) > 1:
-        raise CommandError(
-            f"{file}: has {len(manifests)} FanoutPipelines: give a file with exactly one", Exit.INVALID
-        )
-    return manifests[0]
-
-
 def _mistakes(document: dict[str, Any]) -> list[str]:
     from headgate_operator import expressions  # noqa: PLC0415
     from headgate_operator.validation import validate  # noqa: PLC0415

@@ -80,10 +80,11 @@ def named_in_a_cluster(manifests: Sequence[Manifest], found: Mapping[tuple[str, 
         if http is None or found[branch.key].url:
             continue
         host, _, port = re.sub(r"^https?://|[/?].*$", "", http.url).partition(":")
-        if host.endswith((".svc", ".svc.cluster.local")):
+        is_short = re.fullmatch(r"[-A-Za-z0-9]+", host) and host != "localhost"
+        if is_short or host.endswith((".svc", ".svc.cluster.local")):
             said.append(
-                f"branch {branch.name}: {host} is a name of a cluster: start the service on this machine and say where"
-                f" it listens: --service {branch.name}=http://127.0.0.1:{port or 8080}"
+                f"branch {branch.name}: {host} is a service's name in a cluster: start that on this machine and say"
+                f" where it listens: --service {branch.name}=http://127.0.0.1:{port or 8080}"
             )
     return said
 

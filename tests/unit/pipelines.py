@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from headgate_cli.manifests import load_all
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.pipeline import Pipeline, load_pipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headgate_cli.manifests import Manifest
 
 
 def manifest(*branches: dict[str, Any], generation: int = 1, **spec: Any) -> dict[str, Any]:
@@ -22,3 +28,9 @@ def manifest(*branches: dict[str, Any], generation: int = 1, **spec: Any) -> dic
 def pipeline(*branches: dict[str, Any], generation: int = 1, **spec: Any) -> Pipeline:
     """The same, loaded."""
     return load_pipeline(manifest(*branches, generation=generation, **spec))
+
+
+def load(file: Path, namespace: str | None = None) -> Manifest:
+    """The one pipeline of a file."""
+    (found,) = load_all(file, namespace)
+    return found

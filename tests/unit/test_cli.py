@@ -13,10 +13,11 @@ import pytest
 from headgate.event import Lane, NewEvent
 from headgate_cli.exits import CommandError
 from headgate_cli.main import VERBS
-from headgate_cli.manifests import load, load_all
+from headgate_cli.manifests import load_all
 from headgate_cli.publish import _from_file
 from headgate_cli.samples import as_event, sample_events, sampled
 from headgate_cli.times import moment_ms
+from unit.pipelines import load
 
 NOOP = Path(__file__).parents[1] / "data" / "noop" / "pipeline.yaml"
 SHOP = NOOP.parents[1] / "shop" / "pipeline.yaml"

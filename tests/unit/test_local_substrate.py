@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headgate.streams import Server
-from headgate_cli.manifests import load
 from headgate_operator.substrates import local
 from headgate_operator.substrates.local import LocalSubstrate
+from unit.pipelines import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

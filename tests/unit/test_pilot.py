@@ -7,10 +7,10 @@ from msgspec import structs
 
 from headgate.event import Lane
 from headgate.streams import Gate, PipelineMeasurement, ServerUnavailableError
-from headgate_cli.manifests import load
 from headgate_operator import steering
 from headgate_operator.api import GateState
 from unit.pilots import NOOP, World, measured
+from unit.pipelines import load
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from msgspec import structs
 
 from headgate.event import Lane
 from headgate.streams import BranchMeasurement, LaneMeasurement, PipelineMeasurement
-from headgate_cli.manifests import load
 from headgate_operator import bells as bells_module
 from headgate_operator.pilot import REST_SECONDS, REST_SWEEP_SECONDS
 from unit.pilots import NOOP, World, measured
+from unit.pipelines import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

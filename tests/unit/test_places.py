@@ -84,10 +84,19 @@ def test_a_branch_is_named_with_its_pipeline_where_several_have_one_of_its_name(
 
 
 def test_a_service_that_only_a_cluster_knows_by_name_is_told_with_its_remedy(tmp_path: Path):
-    found = written(tmp_path, orders=SERVICE, returns=SERVICE, refunds=SIGNED)
-    with places(found, {}, {"returns/pack": "http://127.0.0.1:1"}) as given:
-        (said,) = named_in_a_cluster(found, given)
-    assert said == (
-        "branch orders/pack: stock.shop.svc is a name of a cluster: start the service on this machine and say where it"
-        " listens: --service orders/pack=http://127.0.0.1:8080"
-    )
+    hosts = {
+        "a": "stock",
+        "b": "stock.shop.svc:81",
+        "c": "hooks.example",
+        "d": "localhost:1",
+        "e": "[::1]:80",
+    }
+    services = {name: {"http": {"url": f"http://{host}/in"}} for name, host in hosts.items()}
+    found = written(tmp_path, **services, given=SERVICE)
+    with places(found, {}, {"given/pack": "http://127.0.0.1:1"}) as given:
+        said = named_in_a_cluster(found, given)
+    assert said == [
+        f"branch {branch}: {name} is a service's name in a cluster: start that on this machine and say where it"
+        f" listens: --service {branch}=http://127.0.0.1:{port}"
+        for branch, name, port in (("a/pack", "stock", 8080), ("b/pack", "stock.shop.svc", 81))
+    ]

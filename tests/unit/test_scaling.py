@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headgate.streams import BranchMeasurement, Closed
-from headgate_cli.manifests import load
 from headgate_operator.autoscale import ScalerState, WorkerRate
 from headgate_operator.flight import Flight
 from headgate_operator.scaling import Scaling
@@ -18,7 +17,7 @@ from headgate_operator.settings import OperatorSettings
 from headgate_operator.substrates import Workers
 from headgate_operator.substrates.sightings import Sightings
 from unit.pilots import NOOP, World, measured
-from unit.pipelines import pipeline
+from unit.pipelines import load, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
