@@ -27,7 +27,7 @@ LEVELS = {"debug": 40, "info": 45, "warning": 10, "error": 5}  # of a hundred li
 LANES = {"debug": Lane.LOW, "error": Lane.HIGH}  # in a flood, errors are on the dashboard first
 SPAN_MS = 8 * 60_000
 GAUGE_EVERY = 5
-FLUSH = 5  # lines that a producer hands over at once, as agents do
+FLUSH = 10  # lines that a producer hands over at once, as agents do
 
 
 def producer_events(seed: str, number: int, events: int, end_ms: int) -> list[NewEvent]:
