@@ -90,7 +90,8 @@ async def aggregate(event: Event) -> Any:
 
 def _answer(event: Event, status: str, *effects: Any) -> Any:
     order = {"sku": event.key, "quantity": event.data["quantity"], "cents": event.data["cents"]}
-    return result({"status": status, "at": time.time(), "order": order}, *effects)
+    answer = {"status": status, "at": time.time(), "attempt": event.attempt, "order": order}
+    return result(answer, *effects)
 
 
 async def _service(name: str, event: Event) -> None:

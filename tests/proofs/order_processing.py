@@ -5,6 +5,7 @@ What is expected is computed here from the orders that were sent, one after anot
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections import Counter
 from functools import partial
@@ -41,14 +42,20 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
     await stage.apply()
     await stage.until("the branches have workers", partial(_have_workers, stage))
     asked = {"orders": number, "rate": rate, "seed": seed, "unanswered": UNANSWERED, "slow": SLOW}
-    said = await stage.load(*(f"--{name}={given}" for name, given in asked.items()))
-    assert said["published"] == len(placed) + len(load.STOCK), said
     async with stage.connect("orders") as shop, stage.connect("order-status") as status:
+        loading = asyncio.create_task(stage.load(*(f"--{name}={given}" for name, given in asked.items())))
+        await _kill_some(stage, shop, number // 2)
+        said = await loading
+        assert said["published"] == len(placed) + len(load.STOCK), said
         dropped = await _publish_again(shop, load, placed, seed)
         await stage.settled(300)
         before = await _state(shop, status)
         _check(placed, load, before, _most_attempts(stage), is_chaotic=stage.is_chaotic)
-        orders_of_answers = _orders_of_answers(await shop.records())
+        records = [record for record in await shop.records() if record.id.startswith("order-")]
+        assert sorted(record.id for record in records) == sorted(order.id for order in placed)
+        again = _redelivered(records, placed)
+        assert again, "what the killed workers had in their hands was delivered again"
+        orders_of_answers = _orders_of_answers(records)
         # Under chaos what a killed worker held is late by more than any service is.
         assert stage.is_chaotic or orders_of_answers == set(permutations(BRANCHES)), (
             f"the three results came in {len(orders_of_answers)} of 6 orders"
@@ -57,7 +64,7 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         assert {letter.id for letter in letters} == {each.id for each in placed[:UNANSWERED]}
         # All of it once more after the end, and of every order a second record that says the contrary.
         dropped += await _publish_again(shop, load, placed, seed)
-        await status.publish(_contrary(record) for record in await shop.records() if _is_order(record))
+        await status.publish(_contrary(record) for record in records)
         await stage.settled(120)
         assert await _state(shop, status) == before, "what comes after the end changes nothing"
     return {
@@ -67,6 +74,7 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         "out of stock": sum(each["inventory"] == "out of stock" for each in before["statuses"].values()),
         "never paid": len(letters),
         "duplicates dropped": dropped,
+        "delivered again": again,
         "orders of answers": len(orders_of_answers),
         "taken, cents": before["taken"]["takings"],
     }
@@ -139,11 +147,34 @@ async def _publish_again(shop: Connection, load: ModuleType, placed: list[NewEve
     return len(receipts)
 
 
+async def _kill_some(stage: Stage, shop: Connection, published: int) -> None:
+    """Kills workers of two of the three branches when so many events are published: each has some in its hands."""
+
+    async def has_come_so_far() -> bool:
+        return (await shop.measure()).published >= published
+
+    await stage.until("the load is half way", has_come_so_far)
+    killed: set[str] = set()
+    while len(killed & {f"orders/{branch}" for branch in BRANCHES}) < 2:
+        killed.add(await stage.kill())
+        await asyncio.sleep(0.2)
+
+
+def _redelivered(records: list[Record], placed: list[NewEvent]) -> int:
+    """How many answers came from a later attempt than the service's own failures account for."""
+    fails = {order.id: order.data["fails"] for order in placed}
+    return sum(
+        answer["attempt"] > fails[record.id].get(branch, 0) + 1
+        for record in records
+        for branch, answer in record.results.items()
+    )
+
+
 def _orders_of_answers(records: list[Record]) -> set[tuple[str, ...]]:
     """In which orders the branches' answers of an order came in."""
     return {
         tuple(sorted(BRANCHES, key=lambda branch: answers[branch]["at"]))
-        for answers in (record.results for record in records if _is_order(record) and record.complete)
+        for answers in (record.results for record in records if record.complete)
     }
 
 
@@ -158,10 +189,6 @@ def _contrary(record: Record) -> NewEvent:
         answers = {branch: {"status": word, "order": order} for branch, word in good.items()}
     data = {"id": record.id, "complete": True, "results": answers, "failed": {}, "parts": {}, "missing": []}
     return NewEvent(id=f"again/{record.id}", type="headgate.record", data=data)
-
-
-def _is_order(record: Record) -> bool:
-    return record.id.startswith("order-")
 
 
 def _most_attempts(stage: Stage) -> int:
