@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cluster.kube import OPERATOR_NAMESPACE
+from cluster.node import Node
 from proofs.stage import Stage
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ClusterStage(Stage):
     ) -> None:
         super().__init__(example, namespace, url, dice, is_chaotic=is_chaotic)
         self.cluster = cluster
+        self._node: Node | None = None
 
     async def _apply(self, files: list[str]) -> None:
         for file in files:
@@ -49,11 +51,18 @@ class ClusterStage(Stage):
         return dict(Counter(where for where, _ in await self._pods()))
 
     async def kill(self) -> str:
-        """The kubelet kills a pod without a time to drain; its Deployment makes another, without a back-off."""
+        """SIGKILL from the node, as even a deletion by force leaves a time to drain; then the pod is deleted.
+
+        Its Deployment makes another, without the back-off of a container that is started again.
+        """
         pods = await self._pods()
         if not pods:
             return ""
         where, pod = self.dice.choice(pods)
+        if self._node is None:
+            self._node = Node(self.cluster)
+            await asyncio.to_thread(self._node.start)
+        await asyncio.to_thread(self._node.kill_worker, pod)
         await self._kubectl(
             "delete", f"pod/{pod}", "--grace-period=0", "--force", "--wait=false", "--ignore-not-found"
         )
