@@ -44,7 +44,7 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
     asked = {"orders": number, "rate": rate, "seed": seed, "unanswered": UNANSWERED, "slow": SLOW}
     async with stage.connect("orders") as shop, stage.connect("order-status") as status:
         loading = asyncio.create_task(stage.load(*(f"--{name}={given}" for name, given in asked.items())))
-        await _kill_some(stage, shop, number // 2)
+        await _kill_some(stage, shop, number * 9 // 10)
         said = await loading
         assert said["published"] == len(placed) + len(load.STOCK), said
         dropped = await _publish_again(shop, load, placed, seed)
@@ -153,7 +153,7 @@ async def _kill_some(stage: Stage, shop: Connection, published: int) -> None:
     async def has_come_so_far() -> bool:
         return (await shop.measure()).published >= published
 
-    await stage.until("the load is half way", has_come_so_far)
+    await stage.until("most of the load is published", has_come_so_far)
     killed: set[str] = set()
     while len(killed & {f"orders/{branch}" for branch in BRANCHES}) < 2:
         killed.add(await stage.kill())
