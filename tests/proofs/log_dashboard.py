@@ -92,6 +92,7 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         "counters": len(expected.counts),
         "gauges": len(expected.values),
         "killed_while_counting": " ".join(killed),
+        "published_per_second": said["eventsPerSecond"],
         "events_per_second": round(PRODUCERS * EACH / took),
     }
 
