@@ -54,7 +54,8 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         records = [record for record in await shop.records() if record.id.startswith("order-")]
         assert sorted(record.id for record in records) == sorted(order.id for order in placed)
         again = _redelivered(records, placed)
-        assert again, "what the killed workers had in their hands was delivered again"
+        # A pod that is deleted has a moment left, in which its worker may end or hand back what it has.
+        assert again or not stage.is_local, "what killed workers had in their hands was delivered again"
         orders_of_answers = _orders_of_answers(records)
         # Under chaos what a killed worker held is late by more than any service is.
         assert stage.is_chaotic or orders_of_answers == set(permutations(BRANCHES)), (
