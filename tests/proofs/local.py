@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate.streams import Server, find_pipeline
 from headgate.streams.embedded import EmbeddedServer
 from proofs.stage import Stage
 
@@ -36,6 +37,7 @@ class LocalStage(Stage):
         self.options: list[str] = []
         self._work = folder
         self._run: asyncio.subprocess.Process | None = None
+        self._leases: set[tuple[str, str]] = set()
 
     async def _apply(self, files: list[str]) -> None:
         assert files == ["pipeline.yaml"], f"one file is all that `headgate run` takes, not {files}"
@@ -47,13 +49,15 @@ class LocalStage(Stage):
         log.close()
 
     async def workers(self) -> dict[str, int]:
-        return dict(Counter(where for where, _ in self._found()))
+        return dict(Counter(where for where, *_ in self._found()))
 
     async def kill(self) -> str:
-        found = self._found()
+        before, self._leases = self._leases, await self._held_leases()
+        working = {(where, lease.rpartition(".")[0]) for where, lease in before & self._leases}
+        found = [each for each in self._found() if (each[0], each[2]) in working]
         if not found:
             return ""
-        where, process = self.dice.choice(found)
+        where, process, _ = self.dice.choice(found)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process, signal.SIGKILL)
             self.kills += 1
@@ -76,8 +80,23 @@ class LocalStage(Stage):
         said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
         return f"{await super()._state()}; the run said: {said}"
 
-    def _found(self) -> list[tuple[str, int]]:
-        """Workers of the run, as (pipeline/branch, process), in a fixed order."""
+    async def _held_leases(self) -> set[tuple[str, str]]:
+        """Leases of all workers, as (pipeline/branch, lease).
+
+        Who had none at the last kill is only starting, and is spared: on a machine where that takes a second the only
+        worker of a branch would never get to work, and nothing would be proved.
+        """
+        found = set()
+        async with contextlib.aclosing(Server.connect(self.url)) as server:
+            for pipeline, branches in self.pipelines.items():
+                keys, _ = await find_pipeline(server, self.namespace, pipeline)
+                for beats, branch in ((each.beats(name), name) for each in keys.all for name in branches):
+                    leases = await server.execute(beats, "ZRANGE", beats, 0, -1)
+                    found |= {(f"{pipeline}/{branch}", lease.decode()) for lease in leases}
+        return found
+
+    def _found(self) -> list[tuple[str, int, str]]:
+        """Workers of the run, as (pipeline/branch, process, consumer), in a fixed order."""
         assert self._run is not None, "apply first"
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
@@ -88,10 +107,14 @@ class LocalStage(Stage):
                 )
             except (OSError, ValueError):
                 continue  # gone meanwhile
-            for variable in environment:
-                if variable.startswith(b"HEADGATE_CONTRACT="):
-                    contract = json.loads(variable.partition(b"=")[2])
-                    found.append((f"{contract['pipeline']}/{contract['branch']}", int(folder.name)))
+            variables = dict(variable.partition(b"=")[::2] for variable in environment)
+            if b"HEADGATE_CONTRACT" in variables:
+                contract, consumer = (
+                    json.loads(variables[b"HEADGATE_CONTRACT"]),
+                    variables[b"HEADGATE_CONSUMER"],
+                )
+                where = f"{contract['pipeline']}/{contract['branch']}"
+                found.append((where, int(folder.name), consumer.decode()))
         return sorted(found)
 
 

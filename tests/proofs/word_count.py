@@ -35,7 +35,7 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
         "seed": stage.dice.randrange(10**6),
         "words": 3000,
         "chunks": CHUNKS,
-        "seconds": 0.1,
+        "seconds": 0.05 if stage.is_chaotic else 0.1,
         "broken": BROKEN,
     }
     count = 24 if stage.is_chaotic else 8
@@ -60,7 +60,8 @@ async def prove(stage: Stage) -> dict[str, int | float | str]:
     lost = [_missing_of(record, sent[record.id], totals[record.id]) for record in records]
     assert sorted(letter.id for letter in letters) == sorted(chunk for each in lost for chunk in each)
     assert sum(map(bool, lost)) == BROKEN
-    assert most["word-count/map"] >= 2, f"chunks are counted side by side: {most}"
+    # While workers do not stay up, the pilot asks for one at a time.
+    assert most["word-count/map"] >= (1 if stage.is_chaotic else 2), f"side by side: {most}"
     return {
         "jobs": len(sent),
         "chunks": sum(len(record.parts["map"]) for record in records),
