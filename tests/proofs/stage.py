@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from headgate import connect
+from headgate.streams import ServerUnavailableError
 
 if TYPE_CHECKING:
     import random
@@ -102,9 +104,11 @@ class Stage(abc.ABC):
         """Asks until the answer is true, and gives it; raises AssertionError with the state when it never is."""
         deadline = time.monotonic() + seconds
         while True:
-            found = await condition()
-            if found:
-                return found
+            # A forwarded port that stands still for a moment answers nothing: that is not the answer.
+            with contextlib.suppress(ServerUnavailableError):
+                found = await condition()
+                if found:
+                    return found
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {seconds:g} s: {what}; {await self._state()}")
             await asyncio.sleep(_LOOK_SECONDS)
