@@ -62,7 +62,8 @@ class ClusterStage(Stage):
         if self._node is None:
             self._node = Node(self.cluster)
             await asyncio.to_thread(self._node.start)
-        await asyncio.to_thread(self._node.kill_worker, pod)
+        if not await asyncio.to_thread(self._node.kill_worker, pod):
+            return ""  # it has ended meanwhile
         await self._kubectl(
             "delete", f"pod/{pod}", "--grace-period=0", "--force", "--wait=false", "--ignore-not-found"
         )
