@@ -85,14 +85,14 @@ async def test_a_declined_card_gives_back_what_was_reserved_and_takes_no_money()
 async def test_a_bank_that_answers_after_the_time_out_finds_the_order_failed_and_nothing_to_refund(
     orders: ModuleType,
 ) -> None:
-    async with pipeline(MANIFEST, handlers={"payment": after(200, orders.payment)}) as shop:
+    async with pipeline(MANIFEST, handlers={"payment": after(700, orders.payment)}) as shop:
         await shop.publish(DELIVERY, order())
-        await shop.advance(121)
+        await shop.advance(601)
         failed = {"order-1": COMPLETED | {"status": "Failed", "payment": "no answer"}}
         undone = (failed, {"left": 10, "held": {}}, {"Failed": 1})
         assert await outcome(shop) == undone
         await shop.settled()
-        assert shop.seconds >= 200
+        assert shop.seconds >= 700
         assert (await shop.measure()).late == 1
         assert await outcome(shop) == undone
 
