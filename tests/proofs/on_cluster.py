@@ -38,9 +38,10 @@ class ClusterStage(Stage):
     ) -> None:
         super().__init__(example, namespace, url, dice, is_chaotic=is_chaotic)
         self.cluster = cluster
-        self._node: Node | None = None
+        self._node = Node(cluster)
 
     async def _apply(self, files: list[str]) -> None:
+        await asyncio.to_thread(self._node.start)
         for file in files:
             await self._kubectl("apply", "-f", str(self.folder / file))
         for pipeline in self.pipelines:
@@ -59,9 +60,6 @@ class ClusterStage(Stage):
         if not pods:
             return ""
         where, pod = self.dice.choice(pods)
-        if self._node is None:
-            self._node = Node(self.cluster)
-            await asyncio.to_thread(self._node.start)
         if not await asyncio.to_thread(self._node.kill_worker, pod):
             return ""  # it has ended meanwhile
         await self._kubectl(
