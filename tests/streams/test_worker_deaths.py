@@ -107,6 +107,20 @@ async def test_a_worker_whose_lease_was_ended_while_it_handles_still_settles_wha
     assert set(began.values()) == {1}, "what it holds again is not handled again"
 
 
+async def test_a_new_worker_takes_what_the_dead_left_as_soon_as_it_has_a_lease(
+    valkey: Server, tmp_path: Path
+) -> None:
+    async with desk(valkey) as canal:
+        await canal.publish(*({"do": "nothing"} for _ in range(3)))
+        dead = await canal.consumer("w0.x")
+        assert len(await take(dead)) == 3
+        await dead.release()
+        with workers_in(tmp_path, valkey.url) as workers:
+            workers.start(canal.contract(claim_after_seconds=600))  # the next heartbeat is in 200 s
+            figures = await canal.settled(events=3)
+    assert figures.done == 3
+
+
 async def test_an_event_that_ends_every_worker_it_is_given_to_is_dead_lettered(
     valkey: Server, tmp_path: Path
 ) -> None:

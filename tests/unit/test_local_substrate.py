@@ -116,6 +116,25 @@ def test_a_worker_that_somebody_kills_has_not_failed_to_start(with_workers):
     with_workers(IDLE, script)
 
 
+def test_the_lease_of_a_worker_that_dies_while_it_drains_is_ended(with_workers, monkeypatch):
+    ended = []
+
+    async def retire(_server, _keys, _branch, name):
+        ended.append(name)
+
+    monkeypatch.setattr(local, "retire", retire)
+
+    async def script(substrate: LocalSubstrate) -> None:
+        await substrate.scale(PIPELINE, "slow", 1, {})
+        await until(lambda: len(running(substrate)) == 1)
+        (name,) = running(substrate)
+        await substrate.scale(PIPELINE, "slow", 0, {})  # it knows nothing of draining: SIGTERM ends it
+        await until(lambda: not substrate._slots)
+        assert ended == [name]
+
+    with_workers(IDLE, script)
+
+
 def test_a_changed_branch_gets_new_workers_and_the_others_keep_theirs(with_workers):
     slow = PIPELINE.branch("slow")
     changed = replace(

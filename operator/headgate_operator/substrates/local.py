@@ -217,6 +217,8 @@ class LocalSubstrate:
                 started = time.monotonic()
                 slot.status = await self._run(slot)
                 if slot.stop.is_set():
+                    if slot.status:  # it died while it drained: others take at once what it held
+                        await self._retire(slot)
                     return
                 # Whoever kills a worker (a user, the kernel) does not say that it fails to start.
                 is_killed = slot.status == -signal.SIGKILL
@@ -279,8 +281,6 @@ class LocalSubstrate:
                 await asyncio.wait({ended}, timeout=grace)
                 if not ended.done():
                     _kill(process)
-                    await ended
-                    await self._retire(slot)
             return await ended
         finally:
             stopping.cancel()

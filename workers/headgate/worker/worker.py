@@ -266,7 +266,11 @@ class Worker:
         """Takes a lease where there is none; one name on every partition."""
         is_new = await self._lease.take()
         self.ready = not self._draining.is_set()
-        if is_new and self._flow.ordered is not None:
+        if not is_new:
+            return
+        # Whoever died before may have left something: the heart's first beat came before there was a lease.
+        self._heart.claim_more.set()
+        if self._flow.ordered is not None:
             self._flow.ordered.ownership.ring()
 
     def _forget_lease(self) -> None:
