@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from headgate import PermanentError, count, put
 
 if TYPE_CHECKING:
-    from headgate import Event
-    from headgate.effects import Effect
+    from headgate import Effect, Event
 
 KEPT_MINUTES = 6 * 60  # how old a line may be to be counted in its minute; forget.py removes what is older
 AHEAD_MINUTES = 5  # how far a producer's clock may be ahead

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from headgate import count, put, result
 
 if TYPE_CHECKING:
-    from headgate import Event
-    from headgate.effects import Count, Result
+    from headgate import Effect, Event, Result
 
 EDGES = ("frankfurt", "singapore", "virginia")
 SECONDS_PER_MEGABYTE = 0.002  # of a copy to an edge
@@ -42,7 +41,7 @@ async def recommend(event: Event) -> Result:
     return result(topics, newest, *(count(f"topic:{event.key}:{topic}") for topic in topics))
 
 
-async def analytics(event: Event) -> Count:
+async def analytics(event: Event) -> Effect:
     """Counts uploads by minute and country."""
     return count(f"uploads:{event.data['at'][:16]}:{event.data['country']}")
 

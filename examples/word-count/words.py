@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from headgate import NewEvent, PermanentError, put, result, split
 
 if TYPE_CHECKING:
-    from headgate import Event
-    from headgate.effects import Put, Result
+    from headgate import Effect, Event, Result
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 SPACE_OR_END = re.compile(rb"\s+|\Z")  # never inside a character of UTF-8
@@ -54,7 +53,7 @@ def tally(event: Event) -> dict[str, int]:
     return Counter(word.lower() for word in WORD.findall(text))
 
 
-def merge(event: Event) -> Put:
+def merge(event: Event) -> Effect:
     """A job's total under its id, the most frequent word first; `missing` are the bytes that are not in it."""
     record = event.data
     job, counts, failed = record["id"], record["parts"].get("map", {}), record["failed"]

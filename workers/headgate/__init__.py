@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.effects import count, emit, put, result, split
+from headgate.effects import Effect, Result, count, emit, put, result, split
 from headgate.errors import PermanentError, RetryLaterError
 from headgate.event import Event, Lane, NewEvent
 from headgate.values import value
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connection",
+    "Effect",
     "Event",
     "Lane",
     "NewEvent",
     "PermanentError",
+    "Result",
     "RetryLaterError",
     "connect",
     "count",

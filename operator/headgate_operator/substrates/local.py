@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,6 +21,7 @@ import structlog
 from headgate.streams import retire
 from headgate_operator.contracts import NOWHERE
 from headgate_operator.substrates import Workers
+from headgate_operator.substrates.slot import NO_PORT, Failing, Slot, free_port, kill_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,52 +38,8 @@ FIRST_BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 30.0
 STEADY_SECONDS = 30.0  # a worker that ran this long has not failed to start
 KILL_AFTER_SECONDS = 5.0  # beyond the contract's own time to drain
-NO_PORT = -1  # a worker's word for serving nothing
-CANNOT_LOAD = 2  # a worker's exit status, see headgate.worker
 
 log = structlog.get_logger()
-
-
-@dataclass
-class _Slot:
-    """One worker's place: its process comes and goes, its name stays."""
-
-    keys: PipelineKeys
-    contract: BranchContract
-    number: int
-    log: Path
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    process: asyncio.subprocess.Process | None = None
-    task: asyncio.Task[None] | None = None
-    failures: int = 0
-    """Times it ended by itself in a row, without having been steady between."""
-    status: int = 0
-    last_words: str = ""
-    http_port: int = NO_PORT
-
-    @property
-    def pipeline(self) -> str:
-        return f"{self.keys.namespace}/{self.keys.pipeline}"
-
-    @property
-    def name(self) -> str:
-        return f"local-{self.contract.branch}-{self.number}"
-
-
-@dataclass(frozen=True)
-class Failing:
-    """A branch whose workers end by themselves: how many times in a row, what one said last, and its log.
-
-    `pipeline` is its namespace/name.
-    """
-
-    pipeline: str
-    branch: str
-    failures: int
-    hopeless: bool
-    """Whether it said that starting it again will not help: its handler cannot be loaded."""
-    last_words: str
-    log: Path
 
 
 class LocalSubstrate:
@@ -111,7 +65,7 @@ class LocalSubstrate:
         self._http = http
         self._places = places or {}
         self._contracts: dict[tuple[PipelineKeys, str], BranchContract] = {}
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._restarts: Counter[tuple[PipelineKeys, str]] = Counter()
         self._lifeline, self._held_open = os.pipe()
 
@@ -178,7 +132,7 @@ class LocalSubstrate:
         for slot in self._slots:
             slot.stop.set()
             if slot.process is not None:
-                _kill(slot.process)
+                kill_group(slot.process)
 
     def addresses(self) -> list[str]:
         """Host and port of each running worker's metrics; empty without `http`."""
@@ -186,17 +140,17 @@ class LocalSubstrate:
 
     def failing(self) -> list[Failing]:
         """Branches with workers that keep ending by themselves, the worst of each."""
-        worst: dict[tuple[str, str], _Slot] = {}
+        worst: dict[tuple[str, str], Slot] = {}
         for slot in self._slots:
             branch = slot.pipeline, slot.contract.branch
             if slot.failures > (worst[branch].failures if branch in worst else 0):
                 worst[branch] = slot
         return [
-            Failing(*branch, slot.failures, slot.status == CANNOT_LOAD, slot.last_words, slot.log)
+            Failing(*branch, slot.failures, slot.is_hopeless, slot.last_words, slot.log)
             for branch, slot in worst.items()
         ]
 
-    def _active(self, pipeline: Pipeline, branch: str) -> Iterator[_Slot]:
+    def _active(self, pipeline: Pipeline, branch: str) -> Iterator[Slot]:
         for slot in self._slots:
             if _is_of(slot.keys, pipeline) and slot.contract.branch == branch and not slot.stop.is_set():
                 yield slot
@@ -207,11 +161,11 @@ class LocalSubstrate:
         numbers = range(len(taken) + 1)
         number, path = next((n, p) for n in numbers if (p := self._logs / f"{place}-{n}.log") not in taken)
         contract = self._contracts[pipeline.keys, branch]
-        slot = _Slot(pipeline.keys, contract, number, path)
+        slot = Slot(pipeline.keys, contract, number, path)
         self._slots.append(slot)
         slot.task = asyncio.create_task(self._keep(slot))
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _keep(self, slot: Slot) -> None:
         try:
             while not slot.stop.is_set():
                 started = time.monotonic()
@@ -225,7 +179,7 @@ class LocalSubstrate:
                 steady = is_killed or time.monotonic() - started >= STEADY_SECONDS
                 slot.failures = 1 if steady else slot.failures + 1
                 self._restarts[slot.keys, slot.contract.branch] += 1
-                slot.last_words = _last_words(slot.log)
+                slot.last_words = slot.read_last_words()
                 pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** (slot.failures - 1))
                 log.warning(
                     "worker ended by itself",
@@ -241,9 +195,9 @@ class LocalSubstrate:
         finally:
             self._slots.remove(slot)
 
-    async def _run(self, slot: _Slot) -> int:
+    async def _run(self, slot: Slot) -> int:
         """Runs one process to its end, or until the slot is to stop; returns its exit status."""
-        port = _free_port() if self._http else NO_PORT
+        port = free_port() if self._http else NO_PORT
         environment = os.environ | {
             "HEADGATE_CONTRACT": slot.contract.encode(),
             "HEADGATE_REDIS_URL": self._server.url,
@@ -267,10 +221,10 @@ class LocalSubstrate:
             return await self._until_end(slot, process)
         finally:
             # Whatever ended this: handlers' own processes do not stay behind.
-            _kill(process)
+            kill_group(process)
             slot.process, slot.http_port = None, NO_PORT
 
-    async def _until_end(self, slot: _Slot, process: asyncio.subprocess.Process) -> int:
+    async def _until_end(self, slot: Slot, process: asyncio.subprocess.Process) -> int:
         ended = asyncio.ensure_future(process.wait())
         stopping = asyncio.ensure_future(slot.stop.wait())
         try:
@@ -280,12 +234,12 @@ class LocalSubstrate:
                 grace = slot.contract.drain_seconds + KILL_AFTER_SECONDS
                 await asyncio.wait({ended}, timeout=grace)
                 if not ended.done():
-                    _kill(process)
+                    kill_group(process)
             return await ended
         finally:
             stopping.cancel()
 
-    async def _retire(self, slot: _Slot) -> None:
+    async def _retire(self, slot: Slot) -> None:
         try:
             await retire(self._server, slot.keys, slot.contract.branch, slot.name)
         except Exception as error:  # noqa: BLE001 - its lease runs out by itself a little later
@@ -294,27 +248,3 @@ class LocalSubstrate:
 
 def _is_of(keys: PipelineKeys, pipeline: Pipeline) -> bool:
     return (keys.namespace, keys.pipeline) == (pipeline.namespace, pipeline.name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kills the process and all it started; nothing left is no error."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _last_words(path: Path) -> str:
-    """The last line of a worker's log: its error where the line is a structured one."""
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    if not lines:
-        return "it said nothing"
-    try:
-        said = json.loads(lines[-1])
-    except ValueError:
-        return lines[-1]
-    return str(said.get("error") or said.get("event") or lines[-1]) if isinstance(said, dict) else lines[-1]
