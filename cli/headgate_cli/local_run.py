@@ -165,7 +165,8 @@ class _Run:
             if ended is not None:
                 return ended
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._interrupted.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._interrupted.wait()
 
     async def _ended(
         self, readings: Sequence[PipelineReading | None], tasks: list[asyncio.Task[None]]

@@ -186,4 +186,4 @@ async def test_a_container_that_is_not_up_yet_is_waited_for_alive_and_not_ready(
             ending = workers.start(contract, wait_for="worker.serving")
             await asyncio.sleep(0.5)
             ending.terminate()
-            assert await asyncio.to_thread(ending.wait_ended, 5) == 0, "what waits can be told to stop"
+            assert await asyncio.to_thread(ending.wait_ended) == 0, "what waits can be told to stop"

@@ -191,7 +191,8 @@ class LocalSubstrate:
                 )
                 await self._retire(slot)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(slot.stop.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await slot.stop.wait()
         finally:
             self._slots.remove(slot)
 

@@ -195,7 +195,9 @@ class HttpHandler(Handler):
         said = began = time.monotonic()
         while True:
             try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _CONNECT_SECONDS)
+                # Not asyncio.wait_for: until Python 3.12 it may swallow the cancellation that a drain is.
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    _, writer = await asyncio.open_connection(host, port)
             except OSError as error:
                 now = time.monotonic()
                 if now - said >= _LISTENING_LOG_SECONDS:
