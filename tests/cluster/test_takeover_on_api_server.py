@@ -11,6 +11,7 @@ import pytest
 
 from bench.operator_process import OperatorProcess
 from bench.operator_takeover import take_over
+from headgate.streams import PipelineKeys
 from headgate_operator.api import API_VERSION, KIND
 from streams.servers import redis7
 
@@ -80,7 +81,7 @@ def eventually(ask: Callable[[], object], seconds: float = 60) -> None:
 async def test_a_killed_leader_is_replaced_by_one_that_ticks_and_scales(operators, pipeline, api, redis_url):
     leader, standby = operators
     before = (await api.get(*LEASE))["spec"]
-    took = await take_over(leader, standby, api, redis_url, f"default/{pipeline}-work")
+    took = await take_over(leader, standby, api, redis_url, (PipelineKeys("default", pipeline), "work"))
     print(  # noqa: T201  # the figures are what one runs it for: pytest -s
         f"\nafter the SIGKILL another led in {took.led:.2f} s, ticked in {took.ticked:.2f} s and had a branch"
         f" scaled from zero in {took.scaled:.2f} s"
