@@ -41,8 +41,11 @@ def _secret(video) -> dict[str, str]:
 
 
 def _pods(video) -> set[str]:
+    """Pods whose containers have not ended: of one that has, the object may still be there."""
     items = video.cluster.items(video.namespace, "pods", "-l", f"headgate.dev/pipeline={NAME}")
-    return {item["metadata"]["name"] for item in items}
+    return {
+        item["metadata"]["name"] for item in items if item["status"]["phase"] not in {"Succeeded", "Failed"}
+    }
 
 
 def _ready(video) -> int:
