@@ -37,7 +37,13 @@ _FIGURES = {
     "publishedPerSecond",
     "trend",
 }
-_BOOKKEEPING = {"resourceVersion", "generation", "selfLink", "deletionGracePeriodSeconds"}
+_BOOKKEEPING = {
+    "resourceVersion",
+    "generation",
+    "observedGeneration",
+    "selfLink",
+    "deletionGracePeriodSeconds",
+}
 _LEFT_OUT = _TIMES | _FIGURES | _BOOKKEEPING
 _RATE = re.compile(r"\d+\.\d+")
 _MOMENT = re.compile(r":\d{13}\b")
