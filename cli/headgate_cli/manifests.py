@@ -39,28 +39,17 @@ class Manifest:
 
 def read_documents(file: Path) -> list[dict[str, Any]]:
     """The YAML documents of a file that are not empty; raises CommandError."""
-    import yaml  # noqa: PLC0415
+    from headgate_operator import documents  # noqa: PLC0415
+    from headgate_operator.pipeline import ManifestError  # noqa: PLC0415
 
-    class Loader(yaml.SafeLoader):
-        """Leaves times as they are written, as kubectl does."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
     try:
-        read = yaml.load_all(file.read_text(), Loader)
-        documents = [each for each in read if each is not None]
+        return documents.read_documents(file.read_text(), str(file))
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}", Exit.INVALID) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise CommandError(f"{file}: is not YAML: {error}", Exit.INVALID) from error
-    for document in documents:
-        if not isinstance(document, dict):
-            raise CommandError(
-                f"{file}: {document!r} is no manifest: write one with apiVersion, kind, spec", Exit.INVALID
-            )
-    return documents
+    except ManifestError as error:
+        raise CommandError(str(error), Exit.INVALID) from error
 
 
 def pipelines_in(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,12 +64,14 @@ def mistakes(file: Path, documents: Sequence[dict[str, Any]], namespace: str | N
     """
     if not documents:
         return [f"{file}: has no FanoutPipeline: write `kind: FanoutPipeline`"]
+    from headgate_operator import documents as written  # noqa: PLC0415
+
     found = []
     for number, document in enumerate(documents):
         where = f"{file}: "
         if len(documents) > 1:
             where += f"{_name(document) or f'FanoutPipeline {number}'}: "
-        found += [f"{where}{mistake}" for mistake in _mistakes(document)]
+        found += [f"{where}{mistake}" for mistake in written.mistakes(document)]
     return found or _doubles(file, [_place(each, namespace) for each in documents])
 
 
@@ -112,16 +103,6 @@ def load_all(file: Path, namespace: str | None = None) -> tuple[Manifest, ...]:
             )
         )
     return tuple(manifests)
-
-
-def _mistakes(document: dict[str, Any]) -> list[str]:
-    from headgate_operator import expressions  # noqa: PLC0415
-    from headgate_operator.validation import validate  # noqa: PLC0415
-
-    refused = validate(document)
-    known = {error.field for error in refused}  # one mistake is told once
-    compiled = [error for error in expressions.mistakes(document) if error.field not in known]
-    return [f"{error} ({error.remedy})" for error in (*refused, *compiled)]
 
 
 def _doubles(file: Path, places: Sequence[tuple[str, str]]) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate.handlers.addresses import LOOPBACK
+from headgate.handlers.addresses import LOOPBACK, PRIVATE_NETWORKS
 from headgate_cli.exits import CommandError, Exit
 from headgate_operator.api import URL_PATTERN
 from headgate_operator.contracts import Place
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from headgate_cli.manifests import Manifest
     from headgate_operator.api import BranchSpec, SigningSecretRef
-
-PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""Where a target that somebody started himself may be, besides on this machine."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from headgate.handlers.addresses import LOOPBACK
+from headgate.handlers.addresses import LOOPBACK, PRIVATE_NETWORKS
 from headgate_cli.exits import CommandError
 from headgate_cli.manifests import load_all
-from headgate_cli.places import PRIVATE_NETWORKS, named_in_a_cluster, places
+from headgate_cli.places import named_in_a_cluster, places
 from headgate_operator.contracts import Place
 from unit.pipelines import manifest
 

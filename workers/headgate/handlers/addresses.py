@@ -19,6 +19,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""Where a target that somebody started himself may be, besides on this machine."""
 # What leads somewhere else than it says, or nowhere: not all are "private" to every version of the standard library.
 _OFF_LIMITS: tuple[Network, ...] = tuple(
     ipaddress.ip_network(network)

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from headgate_operator import expressions
 from headgate_operator.api import KIND
+from headgate_operator.documents import mistakes, read_documents
 from headgate_operator.pipeline import ManifestError, load_pipeline
-from headgate_operator.validation import admitted, validate
+from headgate_operator.validation import admitted
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
     from headgate_operator.pipeline import Pipeline
 
@@ -33,16 +30,6 @@ class Manifest:
     secrets: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
 
-class _Loader(yaml.SafeLoader):
-    """Leaves times as they are written, as kubectl does."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [each for each in resolvers if each[0] != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def load_manifest(source: Source, folder: str | os.PathLike[str] | None) -> Manifest:
     """The manifest; a string with a line's end in it is its text, any other the path of a file.
 
@@ -53,16 +40,16 @@ def load_manifest(source: Source, folder: str | os.PathLike[str] | None) -> Mani
     if isinstance(source, Mapping):
         documents = [dict(source)]
     elif isinstance(source, str) and "\n" in source:
-        documents = _documents(source, "the manifest")
+        documents = read_documents(source, "the manifest")
     else:
         file = Path(source)
         where = file.resolve().parent
-        documents = _documents(file.read_text(encoding="utf-8"), str(file))
+        documents = read_documents(file.read_text(encoding="utf-8"), str(file))
     found = [each for each in documents if each.get("kind") == KIND]
     if not found:
         raise ManifestError(f"kind: has no {KIND}: write `apiVersion: headgate.dev/v1alpha1`, `kind: {KIND}`")
-    if mistakes := [text for each in found for text in _mistakes(each, is_alone=len(found) == 1)]:
-        raise ManifestError("the manifest is refused\n" + "\n".join(mistakes))
+    if wrong := [text for each in found for text in _mistakes(each, is_alone=len(found) == 1)]:
+        raise ManifestError("the manifest is refused\n" + "\n".join(wrong))
     pipelines = tuple(load_pipeline(admitted(each)) for each in found)
     for name, count in Counter(map(str, pipelines)).items():
         if count > 1:
@@ -76,22 +63,7 @@ def load_manifest(source: Source, folder: str | os.PathLike[str] | None) -> Mani
     )
 
 
-def _documents(text: str, name: str) -> list[dict[str, Any]]:
-    try:
-        documents = [each for each in yaml.load_all(text, _Loader) if each is not None]
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{name} is not YAML: {error}") from error
-    for document in documents:
-        if not isinstance(document, dict):
-            raise ManifestError(f"{name}: {document!r} is no manifest: write one with apiVersion, kind, spec")
-    return documents
-
-
-def _mistakes(document: dict[str, Any], *, is_alone: bool) -> Iterable[str]:
-    """Every mistake, in the words of the API server, each with what to do."""
-    refused = validate(document)
-    known = {error.field for error in refused}
-    compiled = [error for error in expressions.mistakes(document) if error.field not in known]
+def _mistakes(document: dict[str, Any], *, is_alone: bool) -> list[str]:
     metadata = document.get("metadata")
     name = metadata.get("name", "?") if isinstance(metadata, dict) else "?"
-    return [f"{'' if is_alone else f'{name}: '}{error} ({error.remedy})" for error in (*refused, *compiled)]
+    return [f"{'' if is_alone else f'{name}: '}{mistake}" for mistake in mistakes(document)]

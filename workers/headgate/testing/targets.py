@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.contract import HttpContract
-from headgate.handlers.addresses import LOOPBACK
+from headgate.handlers.addresses import LOOPBACK, PRIVATE_NETWORKS
 from headgate.handlers.base import HandlerLoadError
 from headgate.handlers.load import load_handler
 from headgate.handlers.python import load_function
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from headgate_operator.pipeline import Pipeline
 
     Replacement = Callable[[Any], Any] | str
-
-_NETWORKS = (*LOOPBACK, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""Where a service may be that a test started itself."""
 
 
 def by_branch(manifest: Manifest, given: Mapping[str, Replacement]) -> dict[tuple[str, str], Replacement]:
@@ -112,7 +109,10 @@ class Targets:
             with os.fdopen(os.open(keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(keys)
         http = msgspec.structs.replace(
-            http, url=url, allow_networks=(*http.allow_networks, *_NETWORKS), signing_keys_file=keys_file
+            http,
+            url=url,
+            allow_networks=(*http.allow_networks, *LOOPBACK, *PRIVATE_NETWORKS),
+            signing_keys_file=keys_file,
         )
         return msgspec.structs.replace(contract, function="", http=http)
 
