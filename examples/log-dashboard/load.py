@@ -86,8 +86,8 @@ async def load(asked: argparse.Namespace) -> dict[str, int | float | str]:
         seconds = time.monotonic() - began
     return {
         "producers": asked.producers,
-        "events": sum(map(len, everything)),
-        "new": sum(new),
+        "published": sum(new),
+        "duplicates": sum(map(len, everything)) - sum(new),
         "seconds": round(seconds, 2),
         "eventsPerSecond": round(sum(map(len, everything)) / seconds),
         "seed": asked.seed,

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from headgate_operator.api import GROUP, PLURAL, VERSION
+from headgate_operator.removal import FINALIZER, let_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate_operator.cluster import Cluster
     from headgate_operator.keeper import Keeper
-
-FINALIZER = f"{GROUP}/cleanup"
 
 
 class _NothingStored(kopf.DiffBaseStorage):
@@ -86,5 +85,6 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
     @kopf.on.delete(GROUP, VERSION, PLURAL, registry=handlers)
     async def delete(body: kopf.Body, **_: Any) -> None:
         await keeper.clean_up(body)
+        await let_go(cluster, body)
 
     return handlers

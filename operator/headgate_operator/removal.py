@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from headgate_operator import topology
-from headgate_operator.cluster import ClusterError
+from headgate_operator.api import API_VERSION, GROUP, KIND
+from headgate_operator.cluster import ClusterError, NotFoundError
 from headgate_operator.events import Notice, Severity, Subject
 from headgate_operator.pipeline import ManifestError, load_pipeline
 from headgate_operator.problem import Problem
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.streams import Server
+    from headgate_operator.cluster import Cluster
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.recorder import Recorder
     from headgate_operator.servers import Servers
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+FINALIZER = f"{GROUP}/cleanup"
 REMOVE_ATTEMPTS = 3
+LET_GO_ATTEMPTS = 10
+_LET_GO_SECONDS = 0.2  # before the second attempt; each waits as much longer
 
 
 class Remover:
@@ -101,3 +106,31 @@ class Remover:
                 log.warning("workers not removed", pipeline=str(pipeline), error=str(error), attempt=attempt)
                 await asyncio.sleep(attempt)
         return None  # they go with their owner
+
+
+async def let_go(cluster: Cluster, manifest: Mapping[str, Any]) -> None:
+    """Takes our finaliser off a pipeline that is cleaned up, so that the API server lets it go.
+
+    kopf would do so itself, but it tries once: when the object changed meanwhile (409) it waits for a watch event, and
+    of an object that only waits to go there is none. What fails here to the last is left to kopf.
+    """
+    metadata = manifest["metadata"]
+    place = API_VERSION, KIND, metadata["namespace"], metadata["name"]
+    for attempt in range(1, LET_GO_ATTEMPTS + 1):
+        try:
+            live = (await cluster.get(*place))["metadata"]
+            held = live.get("finalizers", [])
+            if live["uid"] != metadata["uid"] or FINALIZER not in held:
+                return
+            left = [each for each in held if each != FINALIZER]
+            # With its version: another's finaliser that came meanwhile is not taken off with ours.
+            change = {"metadata": {"finalizers": left, "resourceVersion": live["resourceVersion"]}}
+            await cluster.patch(*place, change)
+        except NotFoundError:
+            return
+        except ClusterError as error:
+            pipeline = "/".join(place[2:])
+            log.warning("finaliser not taken off", pipeline=pipeline, error=str(error), attempt=attempt)
+            await asyncio.sleep(_LET_GO_SECONDS * attempt)
+        else:
+            return

@@ -95,6 +95,16 @@ class Stage(abc.ABC):
         last: dict[str, Any] = json.loads(said.splitlines()[-1])
         return last
 
+    async def publish(self, *arguments: str, new: int, again: int = 0) -> dict[str, Any]:
+        """Runs load.py, which must publish so many new events and so many that the pipeline has; gives what it says.
+
+        An answer that is lost on the way is asked for again: what was taken by then is told as a duplicate of itself.
+        """
+        told = await self.load(*arguments)
+        assert told["published"] + told["duplicates"] == new + again, told
+        assert told["published"] <= new, told
+        return told
+
     async def until(
         self,
         what: str,

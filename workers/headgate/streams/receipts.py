@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """Where an event went. A duplicate names the entry of the first."""
+    """Where an event went. A duplicate names the entry of the first.
+
+    The first may be the same publication's: one whose answer is lost on the way is sent again.
+    """
 
     id: str
     partition: int
