@@ -6,19 +6,19 @@ manifest's file, and whoever runs a pipeline starts its containers and services 
 
 from __future__ import annotations
 
-import base64
-import os
 import re
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headgate.handlers.addresses import LOOPBACK, PRIVATE_NETWORKS
 from headgate_cli.exits import CommandError, Exit
 from headgate_operator.api import URL_PATTERN
 from headgate_operator.contracts import Place
+from headgate_operator.nearby import keys_file, path_of, with_path
+from headgate_operator.pipeline import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -134,61 +134,20 @@ def _place(branch: _Branch, url: str, folder: Path) -> Place:
                 f" --container {branch.name}=http://127.0.0.1:{container.port}",
                 Exit.INVALID,
             )
-        return Place(url=_with_path(url, container.path), networks=PRIVATE_NETWORKS)
+        return Place(url=with_path(url, container.path), networks=PRIVATE_NETWORKS)
     if http is None:
         return Place()
-    keys_file = ""
+    keys = ""
     if http.signing_secret_ref is not None:
-        keys_file = _keys_file(branch, http.signing_secret_ref, folder)
+        keys = _keys_file(branch, http.signing_secret_ref, folder)
     if not url:
-        return Place(signing_keys_file=keys_file)
-    return Place(keys_file, _with_path(url, _path(http.url)), (*LOOPBACK, *PRIVATE_NETWORKS))
-
-
-def _with_path(url: str, path: str) -> str:
-    """The URL, with this path where it has none of its own."""
-    return url if _path(url) else url + path
-
-
-def _path(url: str) -> str:
-    """Path and query of a URL; empty when it is a host alone."""
-    return re.sub(r"^https?://[^/?]*", "", url)
+        return Place(signing_keys_file=keys)
+    return Place(keys, with_path(url, path_of(http.url)), (*LOOPBACK, *PRIVATE_NETWORKS))
 
 
 def _keys_file(branch: _Branch, wanted: SigningSecretRef, folder: Path) -> str:
-    keys = _keys(branch.manifest, f"{branch.handler}.http.signingSecretRef", wanted)
-    file = folder / branch.name.replace("/", ".")
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        opened.write(keys)
-    return str(file)
-
-
-def _keys(manifest: Manifest, field: str, wanted: SigningSecretRef) -> bytes:
-    """The value of a key of a Secret that stands in the manifest's file."""
-    found = [each for each in manifest.secrets if _dict(each.get("metadata")).get("name") == wanted.name]
-    if not found:
-        raise CommandError(
-            f"{field}.name: {wanted.name!r}: no such Secret in {manifest.file}: a local run takes it from there; add a"
-            f" document of kind: Secret with stringData: {{{wanted.key}: whsec_...}}",
-            Exit.INVALID,
-        )
-    text, encoded = (_dict(found[-1].get(each)).get(wanted.key) for each in ("stringData", "data"))
-    if text is None and encoded is None:
-        raise CommandError(
-            f"{field}.key: {wanted.key!r}: Secret {wanted.name} of {manifest.file} has no such key:"
-            " add it to stringData",
-            Exit.INVALID,
-        )
-    if text is not None:
-        return str(text).encode()
+    field, file = f"{branch.handler}.http.signingSecretRef", folder / branch.name.replace("/", ".")
     try:
-        return base64.b64decode(str(encoded), validate=True)
-    except ValueError as error:
-        raise CommandError(
-            f"{field}.key: {wanted.key!r}: data of Secret {wanted.name} is no base64: correct it, or use stringData",
-            Exit.INVALID,
-        ) from error
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+        return keys_file(wanted, field, branch.manifest.secrets, file)
+    except ManifestError as error:
+        raise CommandError(f"{branch.manifest.file}: {error}", Exit.INVALID) from error

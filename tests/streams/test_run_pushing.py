@@ -182,12 +182,12 @@ def test_a_service_of_a_cluster_is_pushed_to_where_the_command_line_says_it_list
         (
             {"http": {"url": "http://a.example", "signingSecretRef": {"name": "other"}}},
             (),
-            "signingSecretRef.name: 'other': no such Secret in",
+            "signingSecretRef.name: 'other': no such Secret",
         ),
         (
             {"http": {"url": "http://a.example", "signingSecretRef": {"name": "hooks", "key": "b"}}},
             (),
-            "signingSecretRef.key: 'b': Secret hooks of",
+            "signingSecretRef.key: 'b': Secret hooks has no such key",
         ),
         (
             {"http": {"url": "http://a.example", "signingSecretRef": {"name": "hooks", "key": "broken"}}},

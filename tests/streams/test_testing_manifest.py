@@ -106,20 +106,22 @@ async def test_a_service_that_runs_is_pushed_to_signed_with_the_key_of_the_manif
     target: Target,
 ) -> None:
     target.answers(200, {"handled": True})
-    http = {"url": "https://hooks.example/", "signingSecretRef": {"name": "hooks"}}
+    http = {"url": "https://hooks.example/orders?by=headgate", "signingSecretRef": {"name": "hooks"}}
     spec = manifest(branch("notify", handler={"http": http}), join={"branches": ["notify"]})
     key = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
     secret = {"kind": "Secret", "metadata": {"name": "hooks"}, "stringData": {"keys": key}}
-    with pytest.raises(ManifestError, match="key 'keys' of Secret 'hooks' is not in the manifest"):
+    with pytest.raises(ManifestError, match="name: 'hooks': no such Secret"):
         async with pipeline(spec, handlers={"notify": target.url}):
             pass
+    host = target.url.removesuffix("/events")
     both = f"{json.dumps(spec)}\n---\n{json.dumps(secret)}\n"
-    async with pipeline(both, handlers={"notify": target.url}) as orders:
+    async with pipeline(both, handlers={"notify": host}) as orders:
         await orders.publish({"total": 5}, id="o1")
         await orders.settled()
         (record,) = await orders.records()
         assert record.results == {"notify": {"handled": True}}
     ((request, body),) = target.requests
+    assert request.path_qs == "/orders?by=headgate"
     assert Webhook(key).verify(body, dict(request.headers)) == {"total": 5}
 
 

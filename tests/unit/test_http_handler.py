@@ -251,7 +251,7 @@ async def test_failures_open_the_breaker_one_probe_goes_and_its_success_closes_i
             assert handler.paused_until <= time.monotonic()
             with pytest.raises(StatusError):
                 await handler(0, event())
-        assert handler.state is State.OPEN
+        assert handler.breaker is State.OPEN
         assert 0.2 < handler.paused_until - time.monotonic() <= 0.4
         held = asyncio.Event()
 
@@ -265,11 +265,11 @@ async def test_failures_open_the_breaker_one_probe_goes_and_its_success_closes_i
         assert len(target.requests) == 2
         await asyncio.sleep(0.6)
         assert len(target.requests) == 3, "one probe"
-        assert handler.state is State.HALF_OPEN
+        assert handler.breaker is State.HALF_OPEN
         assert handler.paused_until > time.monotonic() + 20, "no event is begun while the probe is out"
         held.set()
         await asyncio.gather(*rest)
-        assert handler.state is State.CLOSED
+        assert handler.breaker is State.CLOSED
         assert handler.paused_until <= time.monotonic()
     assert len(target.requests) == 6
 
@@ -282,17 +282,17 @@ async def test_refused_connections_and_time_outs_open_it_too_and_what_an_event_d
             target.answers(status)
             with pytest.raises((StatusError, TargetGoneError)):
                 await handler(0, event())
-        assert handler.state is State.CLOSED
+        assert handler.breaker is State.CLOSED
         target.answer = target.hang
         for _ in range(2):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(handler(0, event()), 0.05)
-        assert handler.state is State.OPEN
+        assert handler.breaker is State.OPEN
     async with pushing("http://127.0.0.1:1/", breaker=BREAKER) as handler:
         for _ in range(2):
             with pytest.raises(UnreachableError):
                 await handler(0, event())
-        assert handler.state is State.OPEN
+        assert handler.breaker is State.OPEN
 
 
 async def test_a_probe_that_fails_leaves_it_open(target: Target) -> None:
@@ -301,7 +301,7 @@ async def test_a_probe_that_fails_leaves_it_open(target: Target) -> None:
         for _ in range(3):
             with pytest.raises(StatusError):
                 await handler(0, event())
-        assert handler.state is State.OPEN
+        assert handler.breaker is State.OPEN
         assert handler.paused_until > time.monotonic()
 
 

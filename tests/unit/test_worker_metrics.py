@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from headgate.contract import BranchContract
 from headgate.event import Event
+from headgate.handlers.breaker import State
 from headgate.handlers.python import LoopHandler
 from headgate.streams.outcome import Delivery, Kind, Outcome
 from headgate.worker.endpoints import serve
@@ -27,6 +28,12 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 UNITS = ("_seconds", "_events", "_effects", "_failures", "_leases", "_breaker")
 
 
+class Opened(LoopHandler):
+    """As an http handler is whose target failed again and again."""
+
+    breaker = State.OPEN
+
+
 def outcome(kind: Kind, busy_us: int = 0, age_seconds: float = 0) -> Outcome:
     published = int((time.time() - age_seconds) * 1000)
     event = Event(id="i", body=b"1", published_ms=published)
@@ -35,9 +42,8 @@ def outcome(kind: Kind, busy_us: int = 0, age_seconds: float = 0) -> Outcome:
 
 @pytest.fixture
 def metrics() -> WorkerMetrics:
-    handler = LoopHandler(asyncio.sleep)
+    handler = Opened(asyncio.sleep)
     handler.paused_until = time.monotonic() + 100
-    handler.state = "open"  # type: ignore[attr-defined] # as an http handler has
     made = WorkerMetrics(CONTRACT, lambda: 7, handler)
     made.count([outcome(kind) for kind in Kind], counted=True)
     made.count([outcome(Kind.DONE)] * 40, counted=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from headgate.handlers.breaker import State
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
@@ -31,6 +33,11 @@ class Handler(ABC):
     """
 
     paused_until: float = 0.0
+
+    @property
+    def breaker(self) -> State:
+        """The state of the circuit breaker before what it hands events to; closed where there is none."""
+        return State.CLOSED
 
     async def start(self) -> None:  # noqa: B027 - most handlers have nothing to do here
         """Makes ready, before the first event is read; may wait for what events are handed to."""

@@ -72,8 +72,8 @@ class HttpHandler(Handler):
             raise HandlerLoadError(str(error)) from error
 
     @property
-    def state(self) -> State:
-        """The circuit breaker's state."""
+    def breaker(self) -> State:
+        """The state of the target's."""
         return self._breaker.state
 
     async def start(self) -> None:

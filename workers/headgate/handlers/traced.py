@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from headgate.handlers.base import Handler
+from headgate.handlers.wrapper import Wrapper
 from headgate.tracing import format_traceparent, handled_under
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from headgate.contract import BranchContract
     from headgate.event import Event
+    from headgate.handlers.base import Handler
 
 log = structlog.get_logger("headgate.worker")
 _ASKED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
 _FLUSH_MS = 5000
 
 
-class TracedHandler(Handler):
+class TracedHandler(Wrapper):
     """A handler whose every call runs inside a span `process <branch>`; else it is the handler it wraps."""
 
     def __init__(self, handler: Handler, provider: TracerProvider, contract: BranchContract) -> None:
@@ -39,7 +40,7 @@ class TracedHandler(Handler):
             TraceContextTextMapPropagator,
         )
 
-        self._handler = handler
+        super().__init__(handler)
         self._provider = provider
         self._api = trace
         self._extract = TraceContextTextMapPropagator().extract
@@ -53,22 +54,6 @@ class TracedHandler(Handler):
             "messaging.consumer.group.name": contract.branch,
         }
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handler, name)
-
-    @property
-    def paused_until(self) -> float:
-        """As the handler says."""
-        return self._handler.paused_until
-
-    @paused_until.setter
-    def paused_until(self, when: float) -> None:
-        self._handler.paused_until = when
-
-    async def start(self) -> None:
-        """Makes the handler ready."""
-        await self._handler.start()
-
     async def __call__(self, slot: int, event: Event) -> Any:
         """Handles an event in a span that is a child of the one it was published in."""
         carrier = {"traceparent": event.traceparent} if event.traceparent else {}
@@ -79,7 +64,7 @@ class TracedHandler(Handler):
             attributes={**self._common, **_attributes(event)},
         ) as span:
             handled_under.set(format_traceparent(span.get_span_context()))
-            return await self._ended(span, self._handler(slot, event))
+            return await self._ended(span, self._wrapped(slot, event))
 
     async def handle_batch(self, slot: int, events: Sequence[Event]) -> Any:
         """Handles a batch in one span, linked to each event's."""
@@ -92,17 +77,13 @@ class TracedHandler(Handler):
             links=[self._api.Link(self._context_of(event), _attributes(event)) for event in events],
         ) as span:
             handled_under.set(format_traceparent(span.get_span_context()))
-            return await self._ended(span, self._handler.handle_batch(slot, events))
+            return await self._ended(span, self._wrapped.handle_batch(slot, events))
 
     def close(self) -> None:
         """Ends the handler's threads and processes, and sends the last spans."""
-        self._handler.close()
+        super().close()
         self._provider.force_flush(_FLUSH_MS)
         self._provider.shutdown()
-
-    async def aclose(self) -> None:
-        """Ends the handler's connections."""
-        await self._handler.aclose()
 
     async def _ended(self, span: Span, handling: Awaitable[Any]) -> Any:
         try:

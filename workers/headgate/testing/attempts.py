@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headgate.handlers import Handler
+from headgate.handlers.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from headgate.event import Event
+    from headgate.handlers import Handler
 
 
 @dataclass
@@ -29,51 +30,27 @@ class Attempt:
     """Monotonic seconds of real time."""
 
 
-class RecordedHandler(Handler):
+class RecordedHandler(Wrapper):
     """A handler whose every call is noted in `attempts`; else it is the handler it wraps."""
 
     def __init__(self, handler: Handler, attempts: list[Attempt], seconds: Callable[[], float]) -> None:
-        self._handler = handler
+        super().__init__(handler)
         self._attempts = attempts
         self._seconds = seconds
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handler, name)
-
-    @property
-    def paused_until(self) -> float:
-        """As the handler says."""
-        return self._handler.paused_until
-
-    @paused_until.setter
-    def paused_until(self, when: float) -> None:
-        self._handler.paused_until = when
-
-    async def start(self) -> None:
-        """Makes the handler ready."""
-        await self._handler.start()
 
     async def __call__(self, slot: int, event: Event) -> Any:
         """Handles an event."""
         (attempt,) = self._begun([event])
-        return await self._ended([attempt], self._handler(slot, event))
+        return await self._ended([attempt], self._wrapped(slot, event))
 
     async def handle_batch(self, slot: int, events: Sequence[Event]) -> Any:
         """Handles a batch; each of its events is an attempt of its own."""
         attempts = self._begun(events)
-        returned = await self._ended(attempts, self._handler.handle_batch(slot, events))
+        returned = await self._ended(attempts, self._wrapped.handle_batch(slot, events))
         if isinstance(returned, list | tuple):
             for attempt, each in zip(attempts, returned, strict=False):
                 attempt.error = each if isinstance(each, BaseException) else None
         return returned
-
-    def close(self) -> None:
-        """Ends what the handler keeps running."""
-        self._handler.close()
-
-    async def aclose(self) -> None:
-        """Ends what the handler has to end on the loop."""
-        await self._handler.aclose()
 
     def _begun(self, events: Sequence[Event]) -> list[Attempt]:
         attempts = [Attempt(event, self._seconds()) for event in events]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ from headgate.handlers.base import HandlerLoadError
 from headgate.handlers.load import load_handler
 from headgate.handlers.python import load_function
 from headgate.testing.functions import FunctionHandler
+from headgate_operator.nearby import keys_file, path_of, with_path
 from headgate_operator.pipeline import ManifestError
 
 if TYPE_CHECKING:
@@ -99,33 +97,20 @@ class Targets:
     def _pushing(
         self, pipeline: Pipeline, spec: BranchSpec, field: str, contract: BranchContract, url: str
     ) -> BranchContract:
-        http = contract.http or HttpContract(url="")
-        if spec.handler.container is not None and re.search(r"://[^/?]+[/?]", url) is None:
-            url += spec.handler.container.path
-        keys_file = ""
-        if spec.handler.http is not None and (signing := spec.handler.http.signing_secret_ref) is not None:
-            keys_file = str(self._keys_folder / f"{pipeline.name}.{spec.name}")
-            keys = self._keys(f"{field}.http.signingSecretRef", signing.name, signing.key)
-            with os.fdopen(os.open(keys_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(keys)
-        http = msgspec.structs.replace(
-            http,
-            url=url,
-            allow_networks=(*http.allow_networks, *LOOPBACK, *PRIVATE_NETWORKS),
-            signing_keys_file=keys_file,
+        container, http = spec.handler.container, spec.handler.http
+        path, keys = "", ""
+        if container is not None:
+            path = container.path
+        if http is not None:
+            path = path_of(http.url)
+            if (wanted := http.signing_secret_ref) is not None:
+                file = self._keys_folder / f"{pipeline.name}.{spec.name}"
+                keys = keys_file(wanted, f"{field}.http.signingSecretRef", self._manifest.secrets, file)
+        pushing = contract.http or HttpContract(url="")
+        pushing = msgspec.structs.replace(
+            pushing,
+            url=with_path(url, path),
+            allow_networks=(*pushing.allow_networks, *LOOPBACK, *PRIVATE_NETWORKS),
+            signing_keys_file=keys,
         )
-        return msgspec.structs.replace(contract, function="", http=http)
-
-    def _keys(self, field: str, name: str, key: str) -> bytes:
-        """The value of a key of a Secret that stands beside the pipelines."""
-        for secret in self._manifest.secrets:
-            if (secret.get("metadata") or {}).get("name") != name:
-                continue
-            if (text := (secret.get("stringData") or {}).get(key)) is not None:
-                return str(text).encode()
-            if (encoded := (secret.get("data") or {}).get(key)) is not None:
-                return base64.b64decode(str(encoded))
-        raise ManifestError(
-            f"{field}: key {key!r} of Secret {name!r} is not in the manifest: add a document of kind: Secret with"
-            f" stringData: {{{key}: whsec_...}}"
-        )
+        return msgspec.structs.replace(contract, function="", http=pushing)

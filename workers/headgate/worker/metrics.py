@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from headgate.handlers.breaker import State
 from headgate.streams.outcome import DONE, Kind
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LABELS = ("namespace", "pipeline", "branch")
 FENCED = "fenced"
 _NAMES: dict[str, str] = {Kind.RETRY: "retried", Kind.BACK: "handed_back", Kind.PARK: "parked"}
 _HANDLED = frozenset((Kind.DONE, Kind.RETRY, Kind.DEAD))
-_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
+_BREAKER = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
 class Buckets:
@@ -172,14 +173,14 @@ class WorkerMetrics(Collector):
             counter.add_metric(self._labels, counted)
             yield counter
         pause = 0.0 if self._handler is None else max(0.0, self._handler.paused_until - time.monotonic())
-        state = _BREAKER[getattr(self._handler, "state", "closed")]
+        state = State.CLOSED if self._handler is None else self._handler.breaker
         for name, text, value in (
             ("in_flight_events", "Events read and not settled", self._in_flight()),
             ("pause_seconds", "Until the target of an http or container handler may be called again", pause),
             (
                 "breaker",
                 "Circuit breaker of the target: 0 closed, 1 half-open (a probe is under way), 2 open",
-                state,
+                _BREAKER[state],
             ),
         ):
             gauge = GaugeMetricFamily(f"headgate_worker_{name}", text, labels=LABELS)

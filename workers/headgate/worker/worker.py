@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from headgate.handlers.breaker import State
 from headgate.streams.consumer import Consumer
 from headgate.streams.errors import LeaseLostError, NotProvisionedError, StreamsError
 from headgate.streams.keys import PipelineKeys
@@ -131,7 +132,7 @@ class Worker:
             return "no lease: the server is not reached, or has no such branch"
         if standing := [reader.standstill for reader in self._readers if reader.standstill]:
             return standing[0]
-        if getattr(self._handler, "state", "") == "open":
+        if self._handler.breaker is State.OPEN:
             return "the circuit breaker is open: the target failed again and again"
         return ""
 
