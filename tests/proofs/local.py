@@ -13,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.streams import Server, find_pipeline
 from headgate.streams.embedded import EmbeddedServer
 from proofs.stage import Stage
 
@@ -37,7 +36,6 @@ class LocalStage(Stage):
         self.options: list[str] = []
         self._work = folder
         self._run: asyncio.subprocess.Process | None = None
-        self._leases: set[tuple[str, str]] = set()
 
     async def _apply(self, files: list[str]) -> None:
         assert files == ["pipeline.yaml"], f"one file is all that `headgate run` takes, not {files}"
@@ -51,10 +49,9 @@ class LocalStage(Stage):
     async def workers(self) -> dict[str, int]:
         return dict(Counter(where for where, *_ in self._found()))
 
-    async def kill(self) -> str:
-        before, self._leases = self._leases, await self._held_leases()
-        working = {(where, lease.rpartition(".")[0]) for where, lease in before & self._leases}
-        found = [each for each in self._found() if (each[0], each[2]) in working]
+    async def kill(self, where: str = "") -> str:
+        at_work = await self.at_work(where)
+        found = [each for each in self._found() if (each[0], each[2]) in at_work]
         if not found:
             return ""
         where, process, _ = self.dice.choice(found)
@@ -79,21 +76,6 @@ class LocalStage(Stage):
         log = self._work / "run.log"
         said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
         return f"{await super()._state()}; the run said: {said}"
-
-    async def _held_leases(self) -> set[tuple[str, str]]:
-        """Leases of all workers, as (pipeline/branch, lease).
-
-        Who had none at the last kill is only starting, and is spared: on a machine where that takes a second the only
-        worker of a branch would never get to work, and nothing would be proved.
-        """
-        found = set()
-        async with contextlib.aclosing(Server.connect(self.url)) as server:
-            for pipeline, branches in self.pipelines.items():
-                keys, _ = await find_pipeline(server, self.namespace, pipeline)
-                for beats, branch in ((each.beats(name), name) for each in keys.all for name in branches):
-                    leases = await server.execute(beats, "ZRANGE", beats, 0, -1)
-                    found |= {(f"{pipeline}/{branch}", lease.decode()) for lease in leases}
-        return found
 
     def _found(self) -> list[tuple[str, int, str]]:
         """Workers of the run, as (pipeline/branch, process, consumer), in a fixed order."""

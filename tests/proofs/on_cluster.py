@@ -12,6 +12,7 @@ import yaml
 
 from cluster.kube import OPERATOR_NAMESPACE
 from cluster.node import Node
+from headgate.streams import ServerUnavailableError
 from proofs.stage import Stage
 
 if TYPE_CHECKING:
@@ -51,12 +52,16 @@ class ClusterStage(Stage):
     async def workers(self) -> dict[str, int]:
         return dict(Counter(where for where, _ in await self._pods()))
 
-    async def kill(self) -> str:
+    async def kill(self, where: str = "") -> str:
         """SIGKILL from the node, as even a deletion by force leaves a time to drain; then the pod is deleted.
 
         Its Deployment makes another, without the back-off of a container that is started again.
         """
-        pods = await self._pods()
+        try:
+            at_work = await self.at_work(where)
+        except ServerUnavailableError:
+            return ""  # a forwarded port that stands still for a moment
+        pods = [each for each in await self._pods() if each in at_work]
         if not pods:
             return ""
         where, pod = self.dice.choice(pods)

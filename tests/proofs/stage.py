@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from headgate import connect
-from headgate.streams import ServerUnavailableError
+from headgate.streams import Server, ServerUnavailableError, find_pipeline
 
 if TYPE_CHECKING:
     import random
@@ -50,6 +50,7 @@ class Stage(abc.ABC):
         self.applied = asyncio.Event()
         self.kills = 0
         self._files = ["pipeline.yaml"]
+        self._leases: set[tuple[str, str]] = set()
 
     @property
     def pipelines(self) -> dict[str, list[str]]:
@@ -76,8 +77,27 @@ class Stage(abc.ABC):
         """Running workers by `pipeline/branch`; a branch without any is absent."""
 
     @abc.abstractmethod
-    async def kill(self) -> str:
-        """SIGKILL to one worker chosen by dice; gives its `pipeline/branch`, or nothing when none runs."""
+    async def kill(self, where: str = "") -> str:
+        """SIGKILL to one worker chosen by dice, of `where` if given; gives its `pipeline/branch`.
+
+        Nothing when none is at work there.
+        """
+
+    async def at_work(self, where: str = "") -> set[tuple[str, str]]:
+        """Workers, of `where` if given, as (pipeline/branch, consumer): who held their lease when this was last asked.
+
+        Others only start, and a kill spares them: where a start takes longer than there is between two kills, the only
+        worker of a branch would never get to work, and nothing would be proved.
+        """
+        before, self._leases = self._leases, set()
+        async with contextlib.aclosing(Server.connect(self.url)) as server:
+            for pipeline, branches in self.pipelines.items():
+                keys, _ = await find_pipeline(server, self.namespace, pipeline)
+                for beats, branch in ((each.beats(name), name) for each in keys.all for name in branches):
+                    leases = await server.execute(beats, "ZRANGE", beats, 0, -1)
+                    self._leases |= {(f"{pipeline}/{branch}", lease.decode()) for lease in leases}
+        both = before & self._leases
+        return {(place, lease.rpartition(".")[0]) for place, lease in both if where in ("", place)}
 
     def connect(self, pipeline: str) -> AbstractAsyncContextManager[Connection]:
         """A connection to one of the example's pipelines."""
