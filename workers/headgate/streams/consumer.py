@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.contract import Ordering
-from headgate.event import Event, InvalidEventError, Lane, from_fields
+from headgate.streams.decoder import Decoder
 from headgate.streams.errors import LeaseLostError, NotOwnerError, NotProvisionedError
 from headgate.streams.outcome import (
-    ATTEMPT,
-    DONE,
-    FILTERED,
-    LANE,
     NO_TURN,
     RETRY_STREAM,
     Delivery,
-    Kind,
     Outcome,
     Settled,
     Turn,
-    pack_fields,
 )
 from headgate.streams.script import BEAT, READ, REGISTER, RIPEN, SETTLE
+from headgate.streams.settlement import Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -37,9 +32,6 @@ if TYPE_CHECKING:
     from headgate.streams.keys import PartitionKeys
     from headgate.streams.wire import Wire, Wires
 
-_LANES = tuple(Lane)
-_LANE_OF = {lane.value.encode(): lane for lane in Lane}
-_MAX_ERROR = 2000  # bytes of an error's text that are kept
 _PAGE = 1000
 _RIPENED = 100
 
@@ -59,6 +51,7 @@ class Consumer:
     def __init__(self, wires: Wires, keys: PartitionKeys, contract: BranchContract) -> None:
         self.partition = keys.number
         self.lease = ""
+        self.decode = Decoder(keys.number)
         # Monotonic seconds until which nobody can have ended the lease, whatever we do not know of.
         self.sure_until = 0.0
         self._wires = wires
@@ -102,10 +95,8 @@ class Consumer:
             keys.parked(branch),
             keys.again(branch),
         )
-        join = contract.join
-        self._is_joined = join is not None and branch in join.branches
         self._is_ordered = contract.ordering is Ordering.KEY
-        self._join_args = _join_args(contract)
+        self._settlement = Settlement(contract)
 
     async def register(self, lease: str) -> None:
         """Takes a new lease; what was held under the last one can no longer be settled.
@@ -242,92 +233,15 @@ class Consumer:
         Raises LeaseLostError when none may be settled by us any more, ServerUnavailableError (then ask again: what
         was settled already changes nothing).
         """
-        done: tuple[list[bytes], ...] = ([], [], [], [])
-        filtered: tuple[list[bytes], ...] = ([], [], [], [])
-        rest: list[str | bytes | int] = []
-        busy_us = 0
-        is_joined, is_ordered = self._is_joined, self._is_ordered
-        for outcome in outcomes:
-            delivery = outcome.delivery
-            busy_us += outcome.busy_us
-            kind = outcome.kind
-            if not (is_joined or outcome.effects or (is_ordered and delivery.stream == RETRY_STREAM)):
-                if kind is DONE:
-                    done[delivery.stream - 1].append(delivery.entry)
-                    continue
-                if kind is FILTERED:
-                    filtered[delivery.stream - 1].append(delivery.entry)
-                    continue
-            event = delivery.event
-            first, second = _particulars(outcome)
-            rest += (kind, delivery.stream, delivery.entry, event.id, event.root or event.id)
-            rest += (event.published_ms, event.key or "", first, second, len(outcome.effects) // 4)
-            rest += outcome.effects
-        args: list[str | bytes | int] = [
-            self._group,
-            self.lease,
-            busy_us,
-            int(self._is_ordered),
-            *self._join_args,
-        ]
-        for entries in (*done, *filtered):
-            args.append(len(entries))
-            args += entries
+        args = self._settlement.arguments(self.lease, outcomes)
         wire = await self._connected()
-        reply = await wire.run(SETTLE, self._settle_keys, args + rest)
+        reply = await wire.run(SETTLE, self._settle_keys, args)
         if reply[0] < 0:
             raise LeaseLostError(f"consumer {self.lease!r} lost its lease; its work is another's now")
         return Settled(reply[0], reply[1], tuple(key.decode() for key in reply[2:]))
 
-    def decode(
-        self,
-        stream: int,
-        entries: Any,
-        lease: str,
-        received: float,
-        into: list[Delivery],
-        *,
-        deliveries_before: int = 0,
-    ) -> None:
-        """Turns a stream's raw entries into deliveries; what is no event becomes a delivery marked invalid.
-
-        `lease` is the one they were asked for under, which may be another by the time the reply is here.
-        """
-        is_retry = stream == RETRY_STREAM
-        lane_of_all = Lane.NORMAL if is_retry else _LANES[stream - 1]
-        for entry, fields in entries:
-            invalid = None
-            lane, attempt = lane_of_all, 1 + deliveries_before
-            try:
-                if is_retry:
-                    found = dict(zip(fields[::2], fields[1::2], strict=True))
-                    lane = _LANE_OF[found[LANE]]
-                    attempt = int(found[ATTEMPT]) + deliveries_before
-                event = from_fields(entry, fields, lane, self.partition, attempt)
-            except (InvalidEventError, KeyError, ValueError, TypeError) as error:
-                invalid = f"not an event: {error}"
-                event = Event(
-                    id=f"{lane.value}-{entry.decode()}",
-                    body=bytes(dict(zip(fields[::2], fields[1::2], strict=False)).get(b"data", b""))
-                    if fields
-                    else b"",
-                    lane=lane,
-                    partition=self.partition,
-                    published_ms=int(entry.split(b"-")[0]),
-                    attempt=attempt,
-                )
-            into.append(Delivery(event, stream, entry, lease, received, invalid=invalid))
-
     async def _connected(self) -> Wire:
         return await self._wires.get(self.streams[0])
-
-
-def _join_args(contract: BranchContract) -> tuple[str | int, ...]:
-    join = contract.join
-    if join is None or contract.branch not in join.branches:
-        return (0, 0, "", 0)
-    output = f"{contract.namespace}/{join.output}" if join.output else ""
-    return (join.timeout_seconds * 1000, join.needed, output, len(join.branches), *join.branches)
 
 
 def _expired(delivery: Delivery, now_ms: int, deadline_ms: int) -> str:
@@ -335,30 +249,4 @@ def _expired(delivery: Delivery, now_ms: int, deadline_ms: int) -> str:
     return (
         f"given up in lane {delivery.event.lane}, which backpressure delayed, at an age of {age_seconds:.0f} s:"
         f" backpressure.deadlineSeconds is {deadline_ms // 1000}"
-    )
-
-
-def _particulars(outcome: Outcome) -> tuple[bytes | int, bytes]:
-    """The two values of an outcome's own that settle.lua takes."""
-    delivery, event = outcome.delivery, outcome.delivery.event
-    if outcome.kind is DONE:
-        return outcome.detail, b""
-    match outcome.kind:
-        case Kind.FILTERED:
-            return b"", b""
-        case Kind.BACK | Kind.PARK:
-            return pack_fields(delivery, event.attempt), b""
-        case Kind.RETRY:
-            # The origin keeps events alike in all else apart: members of the delay set are unique.
-            origin = (b"origin", delivery.entry)
-            return outcome.delay_ms, pack_fields(delivery, event.attempt + 1, origin)
-        case _:
-            return outcome.detail[:_MAX_ERROR], _pack_dead(delivery)
-
-
-def _pack_dead(delivery: Delivery) -> bytes:
-    attempts = delivery.event.attempt
-    worker = (b"worker", delivery.lease.encode())
-    return pack_fields(
-        delivery, attempts, (b"attempts", b"%d" % attempts, b"origin", delivery.entry, *worker)
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.streams.clients import SOCKET_SECONDS
 from headgate.streams.errors import ServerUnavailableError
-from headgate.streams.server import SOCKET_SECONDS
 from headgate.streams.wire import open_wire
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headgate.streams.clients import SOCKET_SECONDS
 from headgate.streams.errors import ServerUnavailableError, StreamsError
-from headgate.streams.server import SOCKET_SECONDS, places_by_slot
+from headgate.streams.server import places_by_slot
 from headgate.streams.wire import Wire, open_wire
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio as redis
 from redis.exceptions import RedisError, ResponseError
 
+from headgate.streams.clients import client_options, sentinel
 from headgate.streams.errors import ServerUnavailableError, StreamsError
 from headgate.streams.refusals import broken, meaning
-from headgate.streams.server import client_options, sentinel
 from headgate.streams.url import read_url
 
 if TYPE_CHECKING:

@@ -12,11 +12,6 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import redis.asyncio as redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoScriptError,
@@ -26,6 +21,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from headgate.streams.clients import client
 from headgate.streams.errors import DeniedError, ServerUnavailableError
 from headgate.streams.refusals import broken, causes, meaning
 from headgate.streams.url import read_url
@@ -34,10 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from headgate.streams.script import Script
-    from headgate.streams.url import ServerUrl
 
-SOCKET_SECONDS = 5.0
-_SENTINEL_SECONDS = 1.0  # a sentinel that says nothing is passed over
 _LOADS = 3  # of a script, before a node that never knows it is given up
 # Commands that a cut connection may have run already without harm.
 _READS = {
@@ -68,27 +61,12 @@ class Server:
         self._asking = asyncio.Lock()
         self._master: tuple[str, int] | None = None
         self._closing: list[Callable[[], None]] = []
-        self._sentinel: Sentinel | None = None
-        self._client: Any = self._connect()
+        self._client, self._sentinel = client(self.target)
 
     @classmethod
     def connect(cls, url: str) -> Server:
         """A server by URL (see headgate.streams.url); connects on first use. Raises ValueError for no such URL."""
         return cls(url)
-
-    def _connect(self) -> Any:
-        target, options = self.target, client_options(self.target)
-        if self.is_cluster:
-            nodes = [ClusterNode(host, port) for host, port in target.hosts]
-            return RedisCluster(startup_nodes=nodes, **options)
-        if target.service is not None:
-            self._sentinel = sentinel(target)
-            return self._sentinel.master_for(target.service)
-        options["db"] = target.db
-        if target.path is not None:
-            return redis.Redis(unix_socket_path=target.path, **options)
-        ((host, port),) = target.hosts
-        return redis.Redis(host=host, port=port, **options)
 
     async def ping(self) -> None:
         """Returns when the server answers."""
@@ -284,33 +262,6 @@ def places_by_slot(calls: Sequence[Call]) -> list[list[int]]:
     for place, call in enumerate(calls):
         places.setdefault(call.keys[0].partition("}")[0], []).append(place)
     return list(places.values())
-
-
-def client_options(target: ServerUrl) -> dict[str, Any]:
-    """How the client library connects to any node of a server: its login, TLS, time-outs, and nothing asked twice."""
-    return {
-        "socket_timeout": SOCKET_SECONDS,
-        "socket_connect_timeout": SOCKET_SECONDS,
-        "protocol": 2,
-        "driver_info": None,  # CLIENT SETINFO, which no user needs a right for then
-        **target.options,
-        "username": target.username,
-        "password": target.password,
-        "ssl": target.is_tls,
-        "retry": _never(),
-    }
-
-
-def sentinel(target: ServerUrl) -> Sentinel:
-    """The sentinels of a server that is known to some; they have logins of their own."""
-    options = client_options(target) | {"db": target.db}
-    asking = {**options, "username": None, "password": None, "db": 0, **target.sentinel_login}
-    asking |= {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
-    return Sentinel(target.hosts, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-
-
-def _never() -> Retry:
-    return Retry(NoBackoff(), 0)
 
 
 def _said(error: BaseException) -> str:
