@@ -20,6 +20,7 @@ from bench.replicas_watch import ReplicasWatch
 from cluster.installation import installed
 from cluster.kube import wait_until
 from cluster.streams import Streams
+from commands import run_command
 from headgate.event import Lane, NewEvent
 from headgate.streams import PipelineKeys, Publisher, Server
 
@@ -202,4 +203,4 @@ def _pipeline(name: str, least: int, most: int) -> Manifest:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from bench.operator_plane import ControlPlane
 from bench.operator_process import OperatorProcess
 from bench.operator_takeover import take_over
+from commands import run_command
 from headgate.event import NewEvent
 from headgate.streams import PipelineKeys, Publisher, Server
 from headgate_operator.api import API_VERSION, KIND
@@ -272,4 +273,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -24,6 +24,7 @@ from bench.floors import Floor
 from cluster.installation import installed
 from cluster.kube import OPERATOR_NAMESPACE
 from cluster.streams import Streams
+from commands import run_command
 from headgate.event import Lane, NewEvent
 from headgate.streams import BackpressureError, PipelineKeys, Publisher, Server, measure
 
@@ -285,4 +286,4 @@ def _manifests() -> tuple[Manifest, Manifest]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -28,7 +28,6 @@ import contextlib
 import json
 import os
 import platform
-import signal
 import statistics
 import sys
 import tempfile
@@ -43,6 +42,7 @@ from bench.raw import CompilerMissingError, raw_client
 from bench.rounds import Bench, Round, Settings
 from bench.work import BATCH, FANOUT5, PLAIN, WORKS
 from bench.workers import WorkerFailedError
+from commands import run_command
 from headgate.streams import Server
 from streams.servers import SERVERS, ServerMissingError
 
@@ -164,8 +164,6 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
 def main() -> int:
     """Runs the benchmark; 0, or 1 with what was missed or made it invalid on standard error."""
     settings = parse()
-    # The processes it started are ended on the way out, also when it is told to stop.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     print(
         f"seed {settings.seed}, server {settings.server}, {os.cpu_count()} processors, load average {load}",
@@ -197,4 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

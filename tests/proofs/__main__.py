@@ -12,13 +12,13 @@ import importlib
 import json
 import random
 import secrets
-import sys
 import time
 import traceback
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cluster.installation import installed
+from commands import run_command
 from proofs.killing import killing
 from proofs.local import on_this_machine
 from proofs.on_cluster import on_a_cluster
@@ -98,4 +98,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -72,10 +72,17 @@ class LocalStage(Stage):
             os.killpg(self._run.pid, signal.SIGKILL)
             await self._run.wait()
 
+    async def ended(self) -> str:
+        if self._run is None or self._run.returncode is None:
+            return ""
+        return f"the run has ended with {self._run.returncode}: {self._said()}"
+
     async def _state(self) -> str:
+        return f"{await super()._state()}; the run said: {self._said()}"
+
+    def _said(self) -> str:
         log = self._work / "run.log"
-        said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-        return f"{await super()._state()}; the run said: {said}"
+        return log.read_text(errors="replace")[-2000:] if log.exists() else ""
 
     def _found(self) -> list[tuple[str, int, str]]:
         """Workers of the run, as (pipeline/branch, process, consumer), in a fixed order."""

@@ -83,6 +83,10 @@ class Stage(abc.ABC):
         Nothing when none is at work there.
         """
 
+    async def ended(self) -> str:
+        """Why nothing will ever happen here any more; empty as long as something may."""
+        return ""
+
     async def at_work(self, where: str = "") -> set[tuple[str, str]]:
         """Workers, of `where` if given, as (pipeline/branch, consumer): who held their lease when this was last asked.
 
@@ -134,6 +138,8 @@ class Stage(abc.ABC):
         """Asks until the answer is true, and gives it; raises AssertionError with the state when it never is."""
         deadline = time.monotonic() + seconds
         while True:
+            if why := await self.ended():
+                raise AssertionError(f"{what}: never will, as {why}")
             # A forwarded port that stands still for a moment answers nothing: that is not the answer.
             with contextlib.suppress(ServerUnavailableError):
                 found = await condition()

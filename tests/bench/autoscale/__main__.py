@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from bench.autoscale.comparison import compare, figures
 from bench.autoscale.on_cluster import measure_on_cluster
 from bench.autoscale.targets import missed
 from bench.autoscale.traces import BRANCHES, load
+from commands import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,4 +90,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import json
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from chaos.ledger.plan import Plan
 from chaos.ledger.run import Phase, Report
 from chaos.ledger.server import DurableServer
 from chaos.ledger.verify import SHOWN
+from commands import run_command
 from streams.servers import SERVERS, ServerMissingError
 
 if TYPE_CHECKING:
@@ -153,9 +153,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Runs the ledger; 0, or 1 with the first offenders before the last line."""
     settings = parse()
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that workers and servers are ended then too
     say(f"seed {settings.seed}")
     began = time.monotonic()
     try:
@@ -171,4 +168,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.operator.campaign import Campaign
 from cluster.apiserver import ApiServer
+from commands import run_command
 from streams.servers import ServerMissingError
 
 if TYPE_CHECKING:
@@ -97,4 +98,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)
