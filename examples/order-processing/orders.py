@@ -83,13 +83,13 @@ async def aggregate(event: Event) -> Any:
     effects = [put(order, {"status": status, **said}), count(status)]
     for answer in list(answers.values())[:1]:  # each has the order in it
         data = {**answer["order"], "order": order, "inventory_answered": "inventory" in answers}
-        new = NewEvent(id=f"{status}/{order}", type=f"order.{status.lower()}", key=data["sku"], data=data)
+        new = NewEvent(id=f"{status}/{order}", type=f"order.{status.lower()}", key=record["key"], data=data)
         effects.append(emit(new, to="orders"))
     return effects
 
 
 def _answer(event: Event, status: str, *effects: Any) -> Any:
-    order = {"sku": event.key, "quantity": event.data["quantity"], "cents": event.data["cents"]}
+    order = {"quantity": event.data["quantity"], "cents": event.data["cents"]}
     answer = {"status": status, "at": time.time(), "attempt": event.attempt, "order": order}
     return result(answer, *effects)
 

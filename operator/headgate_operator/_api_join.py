@@ -69,5 +69,7 @@ class JoinSpec(Model):
     )
     output: OutputSpec | None = Field(
         default=None,
-        description="Where records go besides the pipeline's own stream of them; without it nowhere.",
+        description="Where records go besides the pipeline's own stream of them; without it nowhere. Each is an event"
+        " there, of type headgate.record; its data are id, type and key of the event, complete, results, parts,"
+        " failed and missing.",
     )

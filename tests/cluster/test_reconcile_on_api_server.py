@@ -250,6 +250,21 @@ async def test_replicas_start_at_the_minimum_and_belong_to_the_pilot(
     assert {branch: workers.desired for branch, workers in observed.items()} == {"idle": 4, "busy": 2}
 
 
+async def test_a_pipeline_made_again_starts_at_the_minimum_whatever_the_one_before_had(
+    api_server, cluster, restarted, redis_url
+):
+    given = manifest("again", idle={}, busy={"scale": {"min": 2, "max": 5}})
+    plane = restarted(cluster, redis_url)
+    findings = await plane.reconcile(applied(api_server, given))
+    for branch in ("idle", "busy"):
+        await plane.substrate.scale(findings.pipeline, branch, 4, {})
+    # Nobody collects garbage here: the Deployments of the one before are still there.
+    assert api_server.kubectl("delete", "fanoutpipeline", "again").returncode == 0
+    assert replicas(api_server, "again") == {"idle": 4, "busy": 4}
+    await restarted(cluster, redis_url).reconcile(applied(api_server, given))
+    assert replicas(api_server, "again") == {"idle": 0, "busy": 2}
+
+
 async def test_scale_in_makes_the_idle_pods_the_cheapest_to_delete(api_server, cluster, restarted, redis_url):
     plane = restarted(cluster, redis_url)
     given = manifest("priced", only={"scale": {"min": 3, "max": 3}})

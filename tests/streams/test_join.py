@@ -40,6 +40,19 @@ async def test_the_last_branchs_result_makes_the_record_complete(server: Server)
     assert left == []
 
 
+async def test_a_record_tells_the_type_and_the_key_that_its_event_was_published_with(server: Server) -> None:
+    async with desk(server, ("a", "b"), join=BOTH) as canal:
+        await canal.publish(
+            NewEvent(data=1, id="i", type="order.placed", key="kettle"), NewEvent(data=1, id="plain")
+        )
+        for branch in ("a", "b"):
+            consumer = await canal.consumer("w1.x", branch)
+            await consumer.settle([done(each) for each in await take(consumer, 2)])
+        records = {record.id: record for record in await read_records(server, canal.keys)}
+    assert (records["i"].type, records["i"].key) == ("order.placed", "kettle")
+    assert (records["plain"].type, records["plain"].key) == ("event", None)
+
+
 async def test_every_event_has_its_own_record_on_its_own_partition(server: Server) -> None:
     async with desk(server, ("a", "b"), partitions=4, join=BOTH) as canal:
         await canal.publish(*(NewEvent(data=n, id=f"e{n}") for n in range(40)))

@@ -101,7 +101,7 @@ async def test_a_reservation_that_comes_after_its_order_failed_reserves_nothing_
     orders: ModuleType,
 ) -> None:
     event, stock = order(), {"left": 10, "held": {}}
-    decided = {"order": event.id, "sku": "mug", "quantity": 3, "cents": 500, "inventory_answered": False}
+    decided = {"order": event.id, "quantity": 3, "cents": 500, "inventory_answered": False}
     marked = await handle(orders.inventory, decided, key="mug", type="order.failed", values={"mug": stock})
     assert marked.puts == {"mug": {"left": 10, "held": {"order-1": 0}}}
     late = await handle(orders.inventory, event, values=marked.puts)

@@ -209,6 +209,8 @@ def _record_event(
     event_id = f"{source.pipeline}/{record.id}"
     data = {
         "id": record.id,
+        "type": record.type,
+        "key": record.key,
         "complete": record.complete,
         "results": record.results,
         "parts": record.parts,

@@ -41,9 +41,10 @@ def with_replicas(pipeline: Pipeline, branch: str, manifest: Manifest, live: Man
 
     A new Deployment starts at the branch's minimum (Kubernetes would start one). Left out of the next apply, a field
     that nobody else owns would fall back to its default; from the first change by whoever scales, the pilot or another
-    engine, it is theirs.
+    engine, it is theirs. What a deleted pipeline of the same name has left is none of this one's. Raises Problem as
+    `is_leftover` does.
     """
-    if live is None:
+    if live is None or is_leftover(pipeline, live):
         replicas = engines.fewest(pipeline, branch)
     elif _owns_replicas(live):
         replicas = live["spec"]["replicas"]

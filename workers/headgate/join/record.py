@@ -22,12 +22,14 @@ _DIGITS = re.compile(rb"(\d+)")
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One final record: complete when the join got the results it needs; else `failed` and `missing` say why not.
 
-    `results` are by branch. Of an event that was split, `parts` has the results of its parts, by branch and by the
-    part's event id, in the order they were split off; `failed` names a part as branch/id, and a branch is `missing`
-    while any of its outcomes is.
+    `type` and `key` are those that its event was published with. `results` are by branch. Of an event that was split,
+    `parts` has the results of its parts, by branch and by the part's event id, in the order they were split off;
+    `failed` names a part as branch/id, and a branch is `missing` while any of its outcomes is.
     """
 
     id: str
+    type: str = "event"
+    key: str | None = None
     partition: int
     entry: str
     complete: bool
@@ -83,6 +85,8 @@ def record_of(entry: str, fields: Mapping[bytes, bytes], partition: int) -> Reco
             _add_parts(branch, value, parts, failed)
     return Record(
         id=plain["id"].decode(),
+        type=plain["type"].decode() if "type" in plain else "event",
+        key=plain["key"].decode() if "key" in plain else None,
         partition=partition,
         entry=entry,
         complete=plain["complete"] == b"1",

@@ -1,7 +1,7 @@
 """The arguments of settle.lua: outcomes of one batch as the script reads them.
 
-What is done without a trace is told as an entry id alone, by the stream it is pending in; every other outcome has ten
-values of its own and the effects after it (scripts/settle.lua).
+What is done without a trace is told as an entry id alone, by the stream it is pending in; every other outcome has
+eleven values of its own and the effects after it (scripts/settle.lua).
 """
 
 from __future__ import annotations
@@ -52,7 +52,14 @@ class Settlement:
             event = delivery.event
             first, second = _particulars(outcome)
             rest += (kind, delivery.stream, delivery.entry, event.id, event.root or event.id)
-            rest += (event.published_ms, event.key or "", first, second, len(outcome.effects) // 4)
+            rest += (
+                event.published_ms,
+                event.type,
+                event.key or "",
+                first,
+                second,
+                len(outcome.effects) // 4,
+            )
             rest += outcome.effects
         found: Arguments = [self._group, lease, busy_us, int(is_ordered), *self._join]
         for entries in (*done, *filtered):

@@ -3,7 +3,7 @@
 -- timeout in ms; output pipeline or ''.
 -- A join's hash has a field an outcome: the branch's name for the event itself, branch/part for what it was split into;
 -- the value is '+' and a result, '-' and an error, or '~': filtered out. Of the rest, '#at' is when the event was
--- published, '#parts' how many parts were announced, '#in:<branch>' and '#bad:<branch>' how many of a branch's outcomes
+-- published, '#type' and '#key' what its publisher called it, '#parts' how many parts were announced, '#in:<branch>' and '#bad:<branch>' how many of a branch's outcomes
 -- of parts are in and have failed, '#again:<outcome>' that one had failed and was split when it was given again. '#late'
 -- says that the record was made: what still comes is counted and dropped.
 local LATE_KEPT_MS = 86400000
@@ -58,6 +58,12 @@ end
 -- The record's fields: of the event itself, then of its parts by branch, as netstrings of part and outcome in turn.
 local function record_of(join, found, root, whole, now)
   local record = {'complete', whole and 1 or 0, 'id', root, 'joined', now, 'published', found['#at'] or 0}
+  for _, name in ipairs({'type', 'key'}) do
+    if found['#' .. name] then
+      record[#record + 1] = name
+      record[#record + 1] = found['#' .. name]
+    end
+  end
   local parts_of = {}
   for field, outcome in pairs(found) do
     local slash = outcome ~= '~' and string.byte(field) ~= 35 and string.find(field, '/', 1, true)
@@ -116,10 +122,10 @@ local function leave_late(join, root, found)
 end
 
 -- Adds one outcome of a branch: of the event itself when id is the root's, else of the part that id names; `kids` is the
--- number of parts it was split into. Makes the record when that decides the join. A second outcome of the same branch for
+-- number of parts it was split into; `event` is its published ms, type and key ('': none). Makes the record when that decides the join. A second outcome of the same branch for
 -- the same event changes nothing; nor does one of an event that is given `again` after its join was made. Which outcomes
 -- are wanted is asked of the branches by name: what a branch left that has gone from the join since is none.
-local function gather(join, root, branch, id, outcome, kids, published, now, again)
+local function gather(join, root, branch, id, outcome, kids, event, now, again)
   local hash, is_part = join.prefix .. root, id ~= root
   local is_late = redis.call('HEXISTS', hash, '#late') == 1
   local field = is_part and branch .. '/' .. id or branch
@@ -145,8 +151,10 @@ local function gather(join, root, branch, id, outcome, kids, published, now, aga
     if all_in then redis.call('DEL', hash) end
     return
   end
-  if redis.call('HSETNX', hash, '#at', published) == 1 then
+  if redis.call('HSETNX', hash, '#at', event.published) == 1 then
     redis.call('ZADD', join.joins, now + join.timeout, root)
+    redis.call('HSET', hash, '#type', event.type)
+    if event.key ~= '' then redis.call('HSET', hash, '#key', event.key) end
   end
   -- The common case costs no look at the results: a branch of a plain All-join has not come yet.
   if join.needed == 0 then

@@ -11,7 +11,7 @@
 --       8 number of joined branches, then their names
 --       then for each of the streams 1-4: number of plainly done entries, then their ids
 --       then for each of the streams 1-4: number of plainly filtered entries, then their ids
---       then outcomes: kind, stream 1-4, entry id, event id, root id, published ms, key, and two of its own:
+--       then outcomes: kind, stream 1-4, entry id, event id, root id, published ms, type, key, two of its own:
 --         'done' result JSON, '' | 'filtered' '', '' | 'retry' delay in ms, packed fields | 'dead' error, packed fields
 --         | 'expired' as 'dead', of what no handler was given
 --         | 'back' packed fields, '': to the retry stream as it is, where another worker gets it at once
@@ -102,9 +102,9 @@ filtered = ack_plainly()
 
 local is_sound = false
 while at <= #ARGV do
-  local kind, stream, entry, id, root, published, key = unpack(ARGV, at, at + 6)
-  local first, second, effects = ARGV[at + 7], ARGV[at + 8], tonumber(ARGV[at + 9])
-  local effects_at = at + 10
+  local kind, stream, entry, id, root, published, event_type, key = unpack(ARGV, at, at + 7)
+  local first, second, effects = ARGV[at + 8], ARGV[at + 9], tonumber(ARGV[at + 10])
+  local effects_at = at + 11
   at = effects_at + 4 * effects
   stream = tonumber(stream)
   -- The outcome first, then the ack: scripts have no rollback, and what cannot be written must stay pending.
@@ -136,7 +136,10 @@ while at <= #ARGV do
       requeue(key, id, again and first .. AGAIN_PACKED or first)
     end
     if outcome then
-      if branches > 0 then gather(join, root, group, id, outcome, kids, published, now, again) end
+      if branches > 0 then
+        local event = {published = published, type = event_type, key = key}
+        gather(join, root, group, id, outcome, kids, event, now, again)
+      end
       if heeds_keys and key ~= '' then release(key, id) end
     end
     redis.call('XACK', KEYS[stream], group, entry)
