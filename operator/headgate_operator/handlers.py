@@ -41,17 +41,31 @@ class _NothingStored(kopf.DiffBaseStorage):
         pass
 
 
+class _Attempts(kopf.AnnotationsProgressStorage):
+    """Of `delete`, the one handler whose attempts kopf notes in the object: only while it is to be tried again.
+
+    When it is done the object may be gone, and one of the same name there: kopf's note would be written to that one.
+    """
+
+    def store(self, *, key: Any, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch) -> None:
+        if not record.get("success"):
+            super().store(key=key, record=record, body=body, patch=patch)
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """It goes with the object."""
+
+
 def settings() -> kopf.OperatorSettings:
     """Settings of kopf itself."""
     chosen = kopf.OperatorSettings()
     chosen.persistence.finalizer = FINALIZER
     chosen.persistence.diffbase_storage = _NothingStored()
-    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    chosen.persistence.progress_storage = _Attempts(prefix=GROUP)
     chosen.posting.enabled = False  # events are ours, on transitions only
     chosen.peering.standalone = True  # one leads by Lease (leader.py)
     chosen.scanning.disabled = True  # needs no right to watch namespaces and CRDs
     chosen.networking.connect_timeout = 10
-    chosen.process.ultimate_exiting_timeout = None  # main.py ends the process
+    chosen.process.ultimate_exiting_timeout = None  # operator.py ends the process
     return chosen
 
 
