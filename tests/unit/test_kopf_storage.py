@@ -21,7 +21,7 @@ def test_an_attempt_that_failed_is_noted_so_that_it_is_repeated() -> None:
 
 def test_of_what_is_done_nothing_is_written_for_the_object_may_be_another_of_its_name_by_then() -> None:
     storage, patch = settings().persistence.progress_storage, kopf.Patch()
-    storage.store(key="delete", record={**TRIED, "success": True}, body=BODY, patch=patch)
+    storage.store(key="delete", record=TRIED | {"success": True}, body=BODY, patch=patch)
     storage.purge(key="delete", body=BODY, patch=patch)
     storage.touch(body=BODY, patch=patch, value=None)
     assert not patch
