@@ -36,32 +36,40 @@ class Bells:
         self._struck.set()
 
     def listen(self, waiting: Mapping[Server, Mapping[str, str]]) -> None:
-        """From now on to these: streams and the ids after which an event rings, by server."""
+        """From now on to these: streams and the ids after which an event rings, by server.
+
+        What rang for the same since the last wait is kept for the next one.
+        """
         for server in self._ears.keys() - waiting.keys():
             self._ears.pop(server).task.cancel()
         for server, last_ids in waiting.items():
             ear = self._ears.get(server)
-            if ear is not None and ear.last_ids == last_ids and not ear.task.done():
+            if ear is not None and ear.last_ids == last_ids and (not ear.task.done() or ear.task.result()):
                 continue
             if ear is not None:
                 ear.task.cancel()
             self._ears[server] = _Ear(last_ids, asyncio.create_task(_ring(server, last_ids)))
 
     async def wait(self, until: float) -> frozenset[str] | None:
-        """The streams that rang, as soon as any did, or none when it was struck; None when it is `until`."""
+        """The streams that rang, as soon as any did, or none when it was struck; None when it is `until`.
+
+        What rang before is told though `until` is past.
+        """
         struck = asyncio.create_task(self._struck.wait())
         try:
-            while (left := until - self._clock()) > 0:
+            while True:
+                left = until - self._clock()
                 tasks = [ear.task for ear in self._ears.values()]
                 done, _ = await asyncio.wait(
-                    (*tasks, struck), timeout=left, return_when=asyncio.FIRST_COMPLETED
+                    (*tasks, struck), timeout=max(left, 0.0), return_when=asyncio.FIRST_COMPLETED
                 )
                 self._ears = {server: ear for server, ear in self._ears.items() if ear.task not in done}
                 rang = frozenset[str]().union(*(task.result() for task in tasks if task in done))
                 if rang or struck in done:
                     self._struck.clear()
                     return rang
-            return None
+                if left <= 0:
+                    return None
         finally:
             struck.cancel()
 

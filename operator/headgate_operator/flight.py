@@ -12,6 +12,7 @@ from headgate_operator.readings import Rate
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
     from headgate.event import Lane
@@ -49,6 +50,8 @@ class Flight:
     reading: PipelineReading | None = None
     due: float = float("-inf")
     """When it is looked at again, by the pilot's clock."""
+    look: asyncio.Event | None = None
+    """The look under way, which sets it when it is over; None when nobody looks."""
     at_rest: bool = False
     """Whether nothing was under way at the last look (see headgate_operator.rest)."""
     swept: float = float("-inf")

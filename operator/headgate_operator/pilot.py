@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.streams import measure
-from headgate.streams.url import redact
 from headgate_operator.bells import Bells
 from headgate_operator.flight import Flight
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.rest import is_at_rest, listens
+from headgate_operator.rounds import Rounds
 from headgate_operator.steering import Steering
 
 if TYPE_CHECKING:
@@ -35,11 +35,9 @@ REST_SECONDS = 10.0
 """A pipeline at rest is looked at this often, spread so that no tick has more of them than another."""
 REST_SWEEP_SECONDS = 60.0
 """And swept this often."""
-ROUND_TIMEOUT_SECONDS = 15.0  # one server's share of a round, the substrate's calls included
 FOLLOW_SECONDS = 0.25
 """After the doorbell rang, a second look: the first sees a burst's beginning alone, a tick may be a second away."""
 MIN_PAUSE_SECONDS = 0.05  # between looks, however often the doorbell rings
-_AT_ONCE = 50  # pipelines: the loop has others to serve between two shares of a round
 _SLACK_SECONDS = 0.1  # a look that comes this much early is as good as on time
 
 __all__ = ["BranchReading", "Pilot", "PipelineReading"]
@@ -78,7 +76,7 @@ class Pilot:
         self._permit = permit
         self._ticked = ticked
         self._flights: dict[Key, Flight] = {}
-        self._rounds: dict[Server, asyncio.Task[None]] = {}
+        self._rounds = Rounds(self._look)
         self._bells = Bells(clock)
         self._ringers: dict[str, Key] = {}
         self.listeners: list[Callable[[Key], None]] = []
@@ -163,12 +161,12 @@ class Pilot:
                         self.wake(*key)
                     if keys:
                         asyncio.get_running_loop().call_later(FOLLOW_SECONDS, self._look_again, keys)
+                    if self._clock() >= planned:
+                        break  # the tick that is due looks at them
                     await self.tick()
                     await asyncio.sleep(MIN_PAUSE_SECONDS)
         finally:
-            for task in self._rounds.values():
-                task.cancel()
-            await asyncio.gather(*self._rounds.values(), return_exceptions=True)
+            await self._rounds.aclose()
             await self._bells.aclose()
 
     def _look_again(self, keys: Collection[Key]) -> None:
@@ -191,23 +189,8 @@ class Pilot:
             # One that has no server any more is on its way out.
             with flight.noting("no server"):
                 by_server.setdefault(self._server_for(flight.pipeline), []).append(flight)
-        for server, flights in by_server.items():
-            if server not in self._rounds:
-                self._rounds[server] = asyncio.create_task(self._round(server, flights))
-        if self._rounds:
-            done, _ = await asyncio.wait(self._rounds.values(), timeout=TICK_SECONDS)
-            self._rounds = {server: task for server, task in self._rounds.items() if task not in done}
-            for task in done:
-                task.result()
+        await self._rounds.begin(by_server, TICK_SECONDS)
         return self.readings
-
-    async def _round(self, server: Server, flights: list[Flight]) -> None:
-        try:
-            for at in range(0, len(flights), _AT_ONCE):
-                async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-                    await self._look(server, flights[at : at + _AT_ONCE])
-        except TimeoutError:
-            log.warning("round timed out", server=redact(server.url), seconds=ROUND_TIMEOUT_SECONDS)
 
     async def _look(self, server: Server, flights: Sequence[Flight]) -> None:
         now = self._clock()
@@ -277,6 +260,7 @@ class Pilot:
         return all(observed.get(name) == branch.workers for name, branch in reading.branches.items())
 
     async def _ring(self, until: float) -> frozenset[str] | None:
+        now = self._clock()
         waiting: dict[Server, dict[str, str]] = {}
         self._ringers = {}
         for key, flight in self._flights.items():
@@ -286,8 +270,8 @@ class Pilot:
             if listens(reading, at_rest=flight.at_rest):
                 with flight.noting("no server"):
                     server = self._server_for(flight.pipeline)
-                    if server in self._rounds:
-                        continue  # what was read of it may be old, and would ring until the round is over
+                    if flight.look is not None or (flight.due <= now and server in self._rounds):
+                        continue  # what was read of it may be old, and would ring until its look is over
                     last_ids = reading.measurement.last_ids
                     waiting.setdefault(server, {}).update(last_ids)
                     self._ringers |= dict.fromkeys(last_ids, key)

@@ -64,6 +64,8 @@ class World:
         self.measured = self.swept = 0
         self.while_measuring: Callable[[], None] = lambda: None
         self.found: dict[str, PipelineMeasurement | Exception | None] = {}
+        self.hanging: dict[str, asyncio.Event] = {}
+        """Servers that answer no sooner than their event is set."""
         self.gates: list[tuple[str, Gate]] = []
         self.healed: list[str] = []
         self.asked = 0
@@ -86,6 +88,8 @@ class World:
     ) -> list[PipelineMeasurement | None]:
         self.measured += 1
         self.while_measuring()
+        if server in self.hanging:
+            await self.hanging[server].wait()
         found = self.found[server]
         if isinstance(found, Exception):
             raise found

@@ -18,7 +18,7 @@ from unit.pilots import NOOP, World, measured
 from unit.pipelines import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 KEY = ("default", "noop")
 STREAM = "hg:{default/noop:0}:normal"
@@ -157,24 +157,51 @@ class Chime:
         return frozenset({STREAM})
 
 
-async def test_an_event_rings_for_one_at_rest_and_its_workers_come_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-):
+@pytest.fixture
+async def chiming(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world that flies by itself, with one at rest that nobody looks at for a minute unless its doorbell rings."""
     monkeypatch.setattr(bells_module, "Doorbell", Chime)
     Chime.rings, Chime.listened = asyncio.Event(), 0
     world = World(monkeypatch, rest_seconds=60, clock=time.monotonic)
     world.found["default"] = structs.replace(measured(), last_ids={STREAM: "0-0"})
     world.pilot.add(load(NOOP).pipeline)
     flying = asyncio.create_task(world.pilot.run())
-    await asyncio.sleep(2.5)
-    assert (world.measured, Chime.listened) == (1, 1), "one read, kept from tick to tick"
-    assert Chime.heard == {STREAM: "0-0"}
+    yield world
+    flying.cancel()
+    await asyncio.gather(flying, return_exceptions=True)
+
+
+async def ring_and_scale(world: World) -> None:
+    """Rings for what is at rest and returns when it has its workers."""
     world.found["default"] = structs.replace(measured(high=6), last_ids={STREAM: "1-0"})
-    scaled = asyncio.Event()
-    world.pilot.listeners.append(lambda _: scaled.set() if world.place.calls else None)
+    scaled, wanted = asyncio.Event(), ("default/noop", "slow", 3)
+    world.pilot.listeners.append(lambda _: scaled.set() if wanted in world.place.calls else None)
     Chime.rings.set()
     async with asyncio.timeout(20):
         await scaled.wait()
-    assert ("default/noop", "slow", 3) in world.place.calls
-    flying.cancel()
-    await asyncio.gather(flying, return_exceptions=True)
+
+
+async def test_an_event_rings_for_one_at_rest_and_its_workers_come_at_once(chiming: World):
+    await asyncio.sleep(2.5)
+    assert (chiming.measured, Chime.listened) == (1, 1), "one read, kept from tick to tick"
+    assert Chime.heard == {STREAM: "0-0"}
+    await ring_and_scale(chiming)
+
+
+async def test_a_server_that_hangs_makes_nobody_deaf_to_the_bells_of_others(chiming: World):
+    chiming.hanging["other"] = asyncio.Event()
+    chiming.pilot.add(load(NOOP, "other").pipeline)
+    await asyncio.sleep(2.5)
+    assert chiming.measured == 2, "the one at rest, and the one that hangs: both once"
+    await ring_and_scale(chiming)
+
+
+async def test_one_at_rest_is_listened_to_while_its_server_is_slow_to_answer_for_another(chiming: World):
+    await asyncio.sleep(0.5)
+    chiming.hanging["default"] = asyncio.Event()
+    busy = replaced(load(NOOP).pipeline, name="busy")
+    chiming.pilot.add(busy)
+    await asyncio.sleep(2.5)
+    assert (chiming.measured, Chime.listened) == (2, 1), "one read, kept while the other is looked at"
+    chiming.hanging.pop("default").set()
+    await ring_and_scale(chiming)
