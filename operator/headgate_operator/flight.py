@@ -52,6 +52,8 @@ class Flight:
     """When it is looked at again, by the pilot's clock."""
     look: asyncio.Event | None = None
     """The look under way, which sets it when it is over; None when nobody looks."""
+    removed: bool = False
+    """Whether it is flown no longer: a round under way may still have it, and must not make again what is removed."""
     at_rest: bool = False
     """Whether nothing was under way at the last look (see headgate_operator.rest)."""
     swept: float = float("-inf")

@@ -137,8 +137,8 @@ class Keeper:
         key, uid = _key(manifest), manifest["metadata"]["uid"]
         room = self._rooms[key]
         room.removed_uid = uid
-        self._pilot.remove(*key)
         async with room.lock:
+            await self._pilot.remove(*key)
             await self._remover.remove(manifest)
             await self._servers.release(*key)
             self._substrate.forget(*key)

@@ -96,9 +96,17 @@ class Pilot:
             self._flights[key] = Flight(pipeline)
             self._bells.strike()
 
-    def remove(self, namespace: str, name: str) -> None:
-        """Leaves this pipeline alone from now on; unknown ones are ignored."""
-        self._flights.pop((namespace, name), None)
+    async def remove(self, namespace: str, name: str) -> None:
+        """Leaves this pipeline alone from now on; unknown ones are ignored.
+
+        Returns when a look under way is over, which takes ROUND_TIMEOUT_SECONDS at most: its keys may be removed then.
+        """
+        flight = self._flights.pop((namespace, name), None)
+        if flight is None:
+            return
+        flight.removed = True
+        if flight.look is not None:
+            await flight.look.wait()
 
     def wake(self, namespace: str, name: str) -> None:
         """Something about this pipeline changed: the next tick looks at it, at rest or not."""
@@ -230,6 +238,8 @@ class Pilot:
         self, server: Server, flight: Flight, measurement: PipelineMeasurement | None
     ) -> None:
         """Keeps a fault of ours with one pipeline from stopping the others; its next tick tries again."""
+        if flight.removed:
+            return
         now = self._clock()
         try:
             if await self._is_as_it_was(flight, measurement, now):

@@ -62,20 +62,22 @@ class Rounds:
     async def _round(self, server: Server, flights: Sequence[Flight]) -> None:
         try:
             for at in range(0, len(flights), _AT_ONCE):
-                async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-                    with _looking(flights[at : at + _AT_ONCE]) as share:
-                        await self._look(server, share)
+                share = [flight for flight in flights[at : at + _AT_ONCE] if not flight.removed]
+                if share:
+                    async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
+                        with _looking(share):
+                            await self._look(server, share)
         except TimeoutError:
             log.warning("round timed out", server=redact(server.url), seconds=ROUND_TIMEOUT_SECONDS)
 
 
 @contextmanager
-def _looking(flights: Sequence[Flight]) -> Iterator[Sequence[Flight]]:
+def _looking(flights: Sequence[Flight]) -> Iterator[None]:
     over = asyncio.Event()
     for flight in flights:
         flight.look = over
     try:
-        yield flights
+        yield
     finally:
         for flight in flights:
             flight.look = None

@@ -131,7 +131,7 @@ class Steering:
         flight.swept = now
         pipeline = flight.pipeline
         with flight.noting("cannot sweep"):
-            if not (pipeline.is_held or flight.under_change) and (
+            if not (pipeline.is_held or flight.under_change or flight.removed) and (
                 measurement is None
                 or any(measurement.branches[name].backlog is None for name in pipeline.branch_names)
             ):

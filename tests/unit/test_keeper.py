@@ -17,6 +17,8 @@ from headgate_operator.pilot import Pilot
 from headgate_operator.reconcile import Findings
 from headgate_operator.servers import Servers
 from headgate_operator.vitals import Vitals
+from unit.pilots import NOOP
+from unit.pipelines import load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +43,9 @@ class Substrate:
 
     def rotating(self, *_: str) -> bool:
         return False
+
+    def forget(self, *_: str) -> None:
+        pass
 
 
 class House:
@@ -125,6 +130,33 @@ async def test_a_child_that_changes_during_a_pass_is_judged_when_that_is_through
     house.substrate.is_other = False
     await turns()
     assert house.passes == passes
+    keeping.cancel()
+
+
+async def test_a_deleted_pipeline_is_flown_no_more_though_a_pass_over_it_was_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    house, through = House(monkeypatch), asyncio.Event()
+    flown_at_removal: list[bool] = []
+
+    async def wait() -> Findings:
+        await through.wait()
+        return Findings(1, load(NOOP).pipeline)
+
+    async def remove(_: object) -> None:
+        flown_at_removal.append(house.keeper._pilot.flies("default", "noop"))
+
+    manifest = {"metadata": MANIFEST["metadata"] | {"name": "noop"}}
+    monkeypatch.setattr(house.keeper, "_is_assigned", lambda _: True)
+    monkeypatch.setattr(house.keeper._remover, "remove", remove)
+    house.act = wait
+    keeping = asyncio.create_task(house.keeper.keep(manifest))
+    await turns()
+    cleaning = asyncio.create_task(house.keeper.clean_up(manifest))
+    await turns()
+    through.set()
+    await cleaning
+    assert flown_at_removal == [False]
     keeping.cancel()
 
 

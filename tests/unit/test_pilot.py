@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec import structs
 
@@ -155,6 +157,6 @@ def test_what_was_emitted_is_relayed_when_there_is_no_worker_to_do_it(
 def test_a_removed_pipeline_is_left_alone(world: World):
     world.pilot.add(load(NOOP).pipeline)
     world.found["default"] = measured(high=6)
-    world.pilot.remove("default", "noop")
+    asyncio.run(world.pilot.remove("default", "noop"))
     assert world.tick() == {}
     assert world.place.calls == []
