@@ -211,7 +211,8 @@ ROWS = (
             ),
             Panel(
                 "Backpressure level",
-                "Which level is crossed, counted from 1 in the order of spec.backpressure.levels; 0 is none.",
+                "Which level is crossed, counted from 1 in the order of backpressure.levels; 0 is none. The highest of"
+                " any branch, each counted in its own list where it has one.",
                 Unit.PROCESSES,
                 (Query(f"max {BY_PIPELINE} ({metric('headgate_pipeline_level')})", "{{pipeline}}"),),
             ),

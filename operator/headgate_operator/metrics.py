@@ -69,7 +69,8 @@ def _pipeline_metrics(readings: list[PipelineReading]) -> Iterator[Metric]:
     )
     level = GaugeMetricFamily(
         "headgate_pipeline_level",
-        "Backpressure level in force, counted from 1 in the manifest's order; 0 is none.",
+        "Backpressure level in force, counted from 1 in the manifest's order; 0 is none. The highest of any branch,"
+        " each counted in its own backpressure.levels where it has them.",
         labels=_PIPELINE,
     )
     outbox = GaugeMetricFamily(
@@ -79,7 +80,7 @@ def _pipeline_metrics(readings: list[PipelineReading]) -> Iterator[Metric]:
     )
     for reading in readings:
         names = _labels(reading)
-        level.add_metric(names, _level(reading))
+        level.add_metric(names, max((branch.level for branch in reading.branches.values()), default=0))
         if (found := reading.measurement) is not None:
             published.add_metric(names, found.published)
             outbox.add_metric(names, found.outbox)
@@ -168,9 +169,3 @@ def _measured_branch(figure: Callable[[BranchReading], float]) -> Callable[[Bran
 
 def _labels(reading: PipelineReading, *more: str) -> tuple[str, ...]:
     return (reading.pipeline.namespace, reading.pipeline.name, *more)
-
-
-def _level(reading: PipelineReading) -> int:
-    spec = reading.pipeline.spec.backpressure
-    names = [level.name for level in spec.levels] if spec is not None else []
-    return names.index(reading.level) + 1 if reading.level in names else 0

@@ -32,6 +32,8 @@ class BranchReading:
     delayed: frozenset[Lane]
     """Lanes its gate holds back."""
     settled_per_second: float
+    level: int = 0
+    """The highest level it is at, counted from 1 in the list that holds for it; 0 is none."""
     rejected: frozenset[Lane] = frozenset()
     """Lanes whose events publishers are refused for its sake."""
     arrival_per_second: float = 0.0

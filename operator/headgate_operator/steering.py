@@ -76,6 +76,7 @@ class Steering:
                 workers=memory.workers,
                 replicas=asked(memory.workers, branch, decision),
                 delayed=memory.delayed,
+                level=memory.level.highest,
                 rejected=memory.rejection.lanes if memory.rejection is not None else frozenset(),
                 closed=memory.closed,
                 settled_per_second=memory.rate.per_second,

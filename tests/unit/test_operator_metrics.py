@@ -6,15 +6,24 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 from headgate.event import Lane
-from headgate.streams import BranchMeasurement, Closed, PipelineMeasurement
+from headgate.streams import BranchMeasurement, Closed, LaneMeasurement, PipelineMeasurement
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.readings import BranchReading, PipelineReading
 from headgate_operator.substrates import Workers
+from unit.pilots import World
 from unit.pipelines import pipeline
 
 LEVELS = {"levels": [{"name": "Delay", "lag": 10, "releaseLag": 5, "delay": ["Low"]}]}
 NAMES = {"namespace": "shop", "pipeline": "orders"}
 PACK = NAMES | {"branch": "pack"}
+
+
+OWN = {
+    "levels": [
+        {"name": "Slow", "lag": 10, "releaseLag": 1, "delay": ["Normal"]},
+        {"name": "Delay", "lag": 20, "releaseLag": 1, "delay": ["Normal", "Low"]},
+    ]
+}
 
 
 def samples(measurement, closed=None):
@@ -29,6 +38,7 @@ def samples(measurement, closed=None):
                 replicas=3,
                 delayed=frozenset({Lane.LOW}),
                 rejected=frozenset({Lane.LOW}),
+                level=1,
                 settled_per_second=0,
                 closed=closed,
             )
@@ -36,6 +46,10 @@ def samples(measurement, closed=None):
         level="Delay",
         published_per_second=0,
     )
+    return exposed(reading)
+
+
+def exposed(reading):
     registry = CollectorRegistry()
     registry.register(ReadingsCollector(lambda: [reading]))
     text = generate_latest(registry).decode()
@@ -107,6 +121,24 @@ def test_a_pipeline_is_measured(measured):
     for completeness, count in (("complete", 7), ("partial", 2)):
         labels = sorted((NAMES | {"completeness": completeness}).items())
         assert measured[("headgate_pipeline_joined_total", *labels)] == count
+
+
+@pytest.mark.parametrize("backpressure", [None, LEVELS], ids=["no list", "another list"])
+def test_the_level_is_counted_in_the_list_of_the_branch_that_is_at_it(monkeypatch, backpressure):
+    world = World(monkeypatch)
+    given = {} if backpressure is None else {"backpressure": backpressure}
+    world.pilot.add(pipeline({"name": "fast", "backpressure": OWN}, {"name": "slow"}, **given))
+    flood = BranchMeasurement(
+        lanes={Lane.HIGH: LaneMeasurement(undelivered=100), Lane.NORMAL: LaneMeasurement(undelivered=100)},
+        undelivered=200,
+    )
+    world.found["shop"] = PipelineMeasurement(
+        published=200, branches={"fast": flood, "slow": BranchMeasurement()}
+    )
+    for level in (1, 2):
+        reading = world.tick()["shop", "orders"]
+        assert reading.level == OWN["levels"][level - 1]["name"]
+        assert exposed(reading)[("headgate_pipeline_level", *sorted(NAMES.items()))] == level
 
 
 def test_what_is_unknown_is_a_gap_and_not_a_zero():
