@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -58,6 +60,24 @@ def rights(rules: list[dict[str, Any]]) -> Rights:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def derived_slowly(secret: str, counter: int, user: str, site: str) -> str:
+    """A password of 20 characters by the Master Password algorithm: one guess takes 32 MiB and 0.1 s."""
+    groups = {
+        "a": "AEIOUaeiouBCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz",
+        "n": "0123456789",
+        "o": "@&%?,=[]_:-+*$#!'^~;()/.",
+        "x": "AEIOUaeiouBCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz0123456789!@#$%^&*()",
+    }
+    shapes = ("anoxxxxxxxxxxxxxxxxx", "axxxxxxxxxxxxxxxxxno")
+    scope = b"com.lyndir.masterpassword"
+    salt = scope + len(user).to_bytes(4, "big") + user.encode()
+    key = hashlib.scrypt(secret.encode(), salt=salt, n=32768, r=8, p=2, dklen=64, maxmem=1 << 27)
+    told = scope + len(site).to_bytes(4, "big") + site.encode() + counter.to_bytes(4, "big")
+    seed = hmac.digest(key, told, "sha256")
+    shape = shapes[seed[0] % len(shapes)]
+    return "".join(groups[kind][seed[n] % len(groups[kind])] for n, kind in enumerate(shape, 1))
 
 
 def work_and_lease() -> tuple[Rights, Rights]:
@@ -150,3 +170,25 @@ def test_the_servers_password_is_in_its_secret_only(helm: str) -> None:
     assert chart.environment()["HEADGATE_REDIS_URL"] == {
         "secretKeyRef": {"name": secret["metadata"]["name"], "key": "url"}
     }
+
+
+def pod_annotations(helm: str, *values: str) -> dict[str, str]:
+    (deployment,) = Chart(helm, *values).objects("Deployment")
+    found: dict[str, str] = deployment["spec"]["template"]["metadata"]["annotations"]
+    return found
+
+
+def test_pods_are_made_anew_when_the_servers_url_changes_and_only_then(helm: str) -> None:
+    one, other = "redis.url=redis://x:a-known-password@store", "redis.url=redis://x:another@store"
+    before = pod_annotations(helm, one)
+    assert pod_annotations(helm, one) == before
+    assert pod_annotations(helm, one, "dashboards.enabled=true") == before
+    assert pod_annotations(helm, other) != before
+    assert not any("redis" in name for name in pod_annotations(helm))
+
+
+def test_a_servers_password_cannot_be_guessed_fast_from_what_marks_its_change(helm: str) -> None:
+    url = "redis://operator:a-known-password@store:6379"
+    found = pod_annotations(helm, f"redis.url={url}")
+    assert found["headgate.dev/redis-fingerprint"] == derived_slowly(url, 1, f"{_NAMESPACE}/hg", "redis.url")
+    assert found.keys() == pod_annotations(helm).keys() | {"headgate.dev/redis-fingerprint"}

@@ -24,6 +24,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.serviceAccount.create }}{{ default (include "headgate.name" .) .Values.serviceAccount.name }}{{ else }}{{ required "serviceAccount.name: needed when serviceAccount.create is false: name one that exists" .Values.serviceAccount.name }}{{ end }}
 {{- end }}
 
+{{- /* Changes with the URL, so that pods are made anew. By scrypt: who may read Deployments but not Secrets cannot guess
+a weak password from it. */ -}}
+{{- define "headgate.fingerprint" -}}
+{{ derivePassword 1 "maximum" .url (printf "%s/%s" .release.Namespace .release.Name) "redis.url" }}
+{{- end }}
+
 {{- /* What the operator does, and no more. It reads one Secret at a time, by name, and never lists them. */ -}}
 {{- define "headgate.rules" -}}
 # pipelines: read, marked with a finaliser, their status written
