@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import subprocess
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from cluster.test_reconcile_on_api_server import documented_rules
+
+if TYPE_CHECKING:
+    from cluster.apiserver import ApiServer
 
 ROOT = Path(__file__).parents[2]
 Rights = set[tuple[str, str, str]]
@@ -31,8 +35,9 @@ def helm() -> str:
 class Chart:
     """The chart, rendered with some values."""
 
-    def __init__(self, helm: str, *values: str) -> None:
+    def __init__(self, helm: str, *values: str, json_value: str | None = None) -> None:
         options = [part for value in values for part in ("--set", value)]
+        options += ["--set-json", json_value] if json_value is not None else []
         self.done = subprocess.run(
             [helm, "template", "hg", str(ROOT / "charts/headgate"), "-n", _NAMESPACE, *options],
             capture_output=True,
@@ -192,3 +197,59 @@ def test_a_servers_password_cannot_be_guessed_fast_from_what_marks_its_change(he
     found = pod_annotations(helm, f"redis.url={url}")
     assert found["headgate.dev/redis-fingerprint"] == derived_slowly(url, 1, f"{_NAMESPACE}/hg", "redis.url")
     assert found.keys() == pod_annotations(helm).keys() | {"headgate.dev/redis-fingerprint"}
+
+
+def test_replicas_are_spread_over_nodes_as_far_as_there_are_nodes(helm: str) -> None:
+    (deployment,) = Chart(helm).objects("Deployment")
+    (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == (
+        "kubernetes.io/hostname",
+        "ScheduleAnyway",
+    )
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [
+            {
+                "topologyKey": "zone",
+                "maxSkew": 2,
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"a": "b"}},
+            }
+        ],
+    ],
+    ids=["none", "another"],
+)
+def test_constraints_of_ones_own_replace_the_charts(helm: str, given: list[dict[str, Any]]) -> None:
+    chart = Chart(helm, json_value=f"topologySpreadConstraints={json.dumps(given)}")
+    (deployment,) = chart.objects("Deployment")
+    assert deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", []) == given
+
+
+def test_a_drain_of_nodes_takes_one_replica_at_a_time_where_there_are_several(helm: str) -> None:
+    (budget,) = Chart(helm).objects("PodDisruptionBudget")
+    (deployment,) = Chart(helm).objects("Deployment")
+    assert budget["spec"]["selector"] == deployment["spec"]["selector"]
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "minAvailable" not in budget["spec"]
+    assert Chart(helm, "replicas=1").objects("PodDisruptionBudget") == []
+    assert Chart(helm, "podDisruptionBudget.enabled=false").objects("PodDisruptionBudget") == []
+
+
+def test_an_api_server_takes_every_object_without_a_warning(helm: str, api_server: ApiServer) -> None:
+    url = "redis.url=redis://x:a-known-password@store"
+    chart = Chart(helm, url, "dashboards.enabled=true", "crds.enabled=false")  # it is served already
+    api_server.kubectl("create", "namespace", _NAMESPACE)
+    items = [item for item in yaml.safe_load_all(chart.done.stdout) if item]
+    assert len({item["kind"] for item in items}) > 8
+    given = {"apiVersion": "v1", "kind": "List", "items": items}
+    done = api_server.kubectl(
+        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", given=given
+    )
+    assert (done.returncode, done.stderr) == (0, "")
