@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate_cli.exits import CommandError, Exit
+from headgate_cli.exits import CommandError
 from headgate_cli.target import PipelineName  # noqa: TC001 - typer reads the annotations
 
 if TYPE_CHECKING:
@@ -18,31 +18,30 @@ if TYPE_CHECKING:
 def scale_command(
     *,
     pipeline: PipelineName,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Print each branch's workers and the decision that led to them.")
-    ] = False,
+    _explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print each branch's workers and the decision that led to them: the default.",
+            show_default=False,
+        ),
+    ] = True,
     branch: Annotated[str | None, typer.Option("--branch", "-b", help="This branch alone.")] = None,
     kubeconfig: Annotated[
         str | None,
         typer.Option(envvar="KUBECONFIG", help="The cluster; without it ~/.kube/config, or the pod's own."),
     ] = None,
 ) -> None:
-    """Print why branches have the workers they have.
+    """Print why branches have the workers they have. To change that, change spec.branches[].scale of the manifest.
 
     Of a cluster, as the operator last wrote it into the status: at most ten seconds old, and at once when a branch went
     to or from zero. Of a local run `headgate run --json` tells the same each second.
 
     \b
     Examples:
-      headgate scale --explain -p shop/orders
-      headgate scale --explain -p videos -b transcode --kubeconfig ~/.kube/config
+      headgate scale -p shop/orders
+      headgate scale -p videos -b transcode --kubeconfig ~/.kube/config
     """  # noqa: D301 - \b is what keeps the lines of an example apart
-    if not explain:
-        raise CommandError(
-            "--explain: not given, and the number of workers is the pilot's: set spec.branches[].scale of the manifest"
-            " to change it, or give --explain to see why it is what it is",
-            Exit.INVALID,
-        )
     if kubeconfig:
         os.environ["KUBECONFIG"] = os.path.expanduser(kubeconfig)  # noqa: PTH111 - may be several, as of kubectl
     namespace, _, name = pipeline.rpartition("/")
