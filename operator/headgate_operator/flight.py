@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headgate_operator import autoscale, backpressure
+from headgate_operator.pricing import Prices
 from headgate_operator.readings import Rate
 from headgate_operator.substrates import Workers
 
@@ -30,6 +31,7 @@ class BranchMemory:
     level: backpressure.LevelState = field(default_factory=backpressure.LevelState)
     workers: Workers = field(default_factory=Workers)
     rate: Rate = field(default_factory=Rate)
+    prices: Prices = field(default_factory=Prices)
     closed: Closed | None = None
     delayed: frozenset[Lane] = frozenset()
     """Lanes its gate holds back."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from headgate_operator import autoscale, inputs
+from headgate_operator import autoscale, inputs, pricing
 from headgate_operator.api import ScaleEngine
 from headgate_operator.fair_share import Claim
 from headgate_operator.schedule import fewest
@@ -34,7 +34,8 @@ class Scaling:
     """Decides how many workers branches have, and asks `substrate` for them: at most `total` in a namespace, 0 for any.
 
     Workers that somebody else scales get none of it: KEDA and an autoscaler read the decision, and so may whoever
-    scales what is left to nobody. `wall` tells the hour of the day.
+    scales what is left to nobody. For the first two pods are priced while fewer are wanted, as nobody asks before
+    they stop some. `wall` tells the hour of the day.
     """
 
     def __init__(self, substrate: Substrate, *, total: int = 0, wall: Callable[[], datetime] = _wall) -> None:
@@ -59,7 +60,10 @@ class Scaling:
             why = f"left alone, as scale.engine is None; the pilot would have {decision.sentence}"
             return replace(decision, sentence=why)
         decision = self._within_total(flight, branch, decision, max(limits.min, moment.scheduled_min), now)
-        if workers.foreign or decision.replicas == workers.desired:
+        if workers.foreign:
+            await self._price(flight, branch, found, decision.replicas, now)
+            return decision
+        if decision.replicas == workers.desired:
             return decision
         with flight.noting(f"branch {branch.name}: cannot scale to {decision.replicas}"):
             holding = found.holding if found is not None else {}
@@ -74,6 +78,19 @@ class Scaling:
                 because=decision.sentence,
             )
         return decision
+
+    async def _price(
+        self, flight: Flight, branch: BranchSpec, found: BranchMeasurement | None, wanted: int, now: float
+    ) -> None:
+        """Has those who scale this branch stop idle workers first, when they get to it; holds the prices if unknown."""
+        if found is None:
+            return
+        memory = flight.branches[branch.name]
+        prices, due = pricing.decide(memory.prices, wanted, memory.workers.desired, found.holding, now)
+        with flight.noting(f"branch {branch.name}: its pods cannot be priced"):
+            if due:
+                await self._substrate.price(flight.pipeline, branch.name, found.holding)
+            memory.prices = prices
 
     def note(self, flight: Flight, branch: BranchSpec, now: float) -> None:
         """Counts the workers of a branch that is not decided about, as far as they are known, against the total."""

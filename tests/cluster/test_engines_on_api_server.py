@@ -16,17 +16,19 @@ import pytest
 from grpc_tools import protoc
 
 from headgate.event import NewEvent
-from headgate.streams import Publisher, Server
+from headgate.streams import BranchMeasurement, Publisher, Server
 from headgate_operator import engines
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.cluster import Cluster
+from headgate_operator.flight import Flight
 from headgate_operator.pipeline import Pipeline, load_pipeline
 from headgate_operator.problem import Problem
+from headgate_operator.scaling import Scaling
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
 from streams.servers import free_port, redis7
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from cluster.apiserver import ApiServer
 
@@ -360,6 +362,50 @@ async def test_an_engines_object_that_somebody_edits_is_put_right(space, api):
     assert space.kubectl("-n", SPACE, "patch", "hpa", "edited-work", "-p", edit).returncode == 0
     assert await operator.apply(pipeline) == 1
     assert get(space, "hpa", "edited-work")["spec"]["maxReplicas"] == 20
+
+
+def pod_costs(server: ApiServer, names: Sequence[str]) -> list[str | None]:
+    found = (get(server, "pod", name)["metadata"].get("annotations", {}) for name in names)
+    return [annotations.get("controller.kubernetes.io/pod-deletion-cost") for annotations in found]
+
+
+@pytest.mark.parametrize("which", ["Keda", "Hpa"])
+async def test_before_another_engine_stops_workers_the_idle_ones_are_made_the_cheapest(with_keda, api, which):
+    operator, word = place(api), which.lower()
+    pipeline = applied(with_keda, manifest(f"priced-{word}", engine(which, scaleDownAfterSeconds=0)))
+    await operator.apply(pipeline)
+    scale(with_keda, f"priced-{word}-work", 3)
+    await operator.apply(pipeline)
+    template = get(with_keda, "deployment", f"priced-{word}-work")["spec"]["template"]
+    names = [f"{word}-{what}" for what in ("busy", "idle", "freed")]
+    for name in names:
+        metadata = {"namespace": SPACE, "name": name, "labels": template["metadata"]["labels"]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        done = with_keda.kubectl("apply", "-f", "-", given=pod)
+        assert done.returncode == 0, done.stderr
+    flight, scaling = Flight(pipeline), Scaling(operator)
+    (branch,) = pipeline.spec.branches
+
+    async def tick(now: float, **holding: int) -> list[str]:
+        """What the API server is asked for in a tick at which somebody holds something."""
+        flight.branches["work"].workers = (await operator.observe(pipeline))["work"]
+        api.calls.clear()
+        held = {f"{word}-{name}": events for name, events in holding.items()}
+        found = BranchMeasurement(pending=sum(held.values()), holding=held)
+        await scaling.scale(flight, branch, found, 100, now)
+        assert not flight.errors
+        return [call.partition(" ")[0] for call in api.calls]
+
+    assert await tick(1, busy=3, freed=2) == ["GET", "PATCH", "PATCH"]
+    assert pod_costs(with_keda, names) == ["3", None, "2"]
+    assert await tick(7, busy=3, freed=2) == [], "nothing changed"
+    assert await tick(8, busy=3, freed=0) == ["GET", "PATCH"]
+    assert pod_costs(with_keda, names) == ["3", None, "0"]
+    assert replicas(with_keda, f"priced-{word}-work") == 3, "that is for the engine"
+    scale(with_keda, f"priced-{word}-work", 1)
+    await operator.apply(pipeline)
+    operator.saw("MODIFIED", get(with_keda, "deployment", f"priced-{word}-work"))
+    assert await tick(20, busy=1) == [], "no fewer are wanted than there are"
 
 
 class KedaClient:

@@ -323,6 +323,9 @@ class Elsewhere:
     async def scale(self, _pipeline, branch, replicas, _holding):
         self.asked.append((branch, replicas))
 
+    async def price(self, _pipeline, _branch, _holding):
+        raise AssertionError("no fewer are wanted than there are")
+
 
 async def decided(engine, *, foreign, running=3, total=0):
     """What is decided about 80 events that wait, and what was asked of the substrate for it."""

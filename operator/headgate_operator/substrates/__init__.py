@@ -39,6 +39,10 @@ class Substrate(Protocol):
         """Asks for this many workers at once. Scale-in takes first those that hold fewest (worker -> events)."""
         ...
 
+    async def price(self, pipeline: Pipeline, branch: str, holding: Mapping[str, int]) -> None:
+        """Has a scale-in by somebody else, a `foreign` branch's, take first the workers that hold fewest."""
+        ...
+
     async def remove(self, pipeline: Pipeline) -> None:
         """Removes everything the pipeline has here; nothing to remove is no error."""
         ...

@@ -144,6 +144,10 @@ class KubernetesSubstrate:
                 await pods.price(self._cluster, pipeline, branch, holding)
             await self._set_replicas(pipeline, branch, replicas)
 
+    async def price(self, pipeline: Pipeline, branch: str, holding: Mapping[str, int]) -> None:
+        """See Substrate. Writes to the pods whose price is another than it was."""
+        await pods.price(self._cluster, pipeline, branch, holding)
+
     async def remove(self, pipeline: Pipeline) -> None:
         """See Substrate. Returns when the workers' pods are gone, or after pods.STOPPING_SECONDS."""
         key = (pipeline.namespace, pipeline.name)

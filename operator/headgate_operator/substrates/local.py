@@ -119,6 +119,9 @@ class LocalSubstrate:
             for slot in idle_first[: len(active) - replicas]:
                 slot.stop.set()
 
+    async def price(self, _pipeline: Pipeline, _branch: str, _holding: Mapping[str, int]) -> None:
+        """Nothing: nobody else scales workers here."""
+
     async def remove(self, pipeline: Pipeline) -> None:
         """Drains all workers of the pipeline and returns when the last is gone."""
         going = [slot for slot in self._slots if _is_of(slot.keys, pipeline)]
