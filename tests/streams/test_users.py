@@ -7,12 +7,13 @@ import contextlib
 import re
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from headgate import emit, put
+from headgate import connect, count, emit, put
 from headgate.contract import JoinContract
 from headgate.event import NewEvent
 from headgate.relay import Relay
@@ -31,7 +32,7 @@ from headgate.streams import (
 from headgate.streams.nodes import Nodes
 from headgate.streams.users import COMMANDS, PipelineUser, Users, UsersForbiddenError
 from headgate.worker.composer import Composer
-from streams.desk import QUICK, desk, eventually, take
+from streams.desk import QUICK, dead, desk, eventually, take
 from streams.fleets import cluster_with_replicas, sentinels, single
 from streams.test_acl import GUIDE, ON_CLUSTER, rights
 from streams.workers import workers_in
@@ -111,6 +112,20 @@ async def test_a_pipelines_user_publishes_handles_and_settles(
             assert (figures.done, figures.dead) == (20, 1)
             assert "NOPERM" not in worker.log()
         assert [letter.id for letter in await read_dead_letters(server, canal.keys, "a")] == ["hopeless"]
+
+
+async def test_an_application_removes_counters_and_dead_letters_with_it(server: Server, users: Users) -> None:
+    await users.ensure(CANAL)
+    url = url_of(server.url, CANAL)
+    async with desk(server) as canal, connect("canal", namespace="test", url=url) as theirs:
+        await theirs.publish(NewEvent(data=n, id=f"{n}") for n in range(3))
+        consumer = await canal.consumer()
+        first, *others = await take(consumer)
+        counted = Composer(canal.contract()).done(first, count("old"))
+        await consumer.settle([counted, *map(dead, others)])
+        assert await theirs.remove_counts(await theirs.counts()) == 1
+        assert await theirs.redrive("a", id="1", newer=timedelta(hours=1)) == 1
+        assert await theirs.purge("a") == 1
 
 
 async def test_what_is_there_already_is_not_written_again(server: Server, users: Users) -> None:

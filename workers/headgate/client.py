@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.event import NewEvent
 from headgate.join.record import Record, read_records
+from headgate.letters import Which, letter_filter
 from headgate.streams import (
-    LetterFilter,
     OnBackpressure,
     PipelineKeys,
     PipelineMeasurement,
@@ -27,15 +27,18 @@ from headgate.streams import (
     StreamsError,
     find_pipeline,
     measure,
+    purge,
     read_counts,
     read_dead_letters,
     read_value,
     read_values,
     redrive,
+    remove_counts,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
+    from typing import Unpack
 
     from headgate.streams import DeadLetter, Receipt
 
@@ -106,9 +109,20 @@ class Connection:
             if not found:
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def counts(self) -> dict[str, int]:
-        """What handlers counted, by name."""
-        return await read_counts(self._server, await self._keys())
+    async def counts(self, prefix: str = "") -> dict[str, int]:
+        """What handlers counted, by name; with `prefix`, of counters whose name begins with it."""
+        return await read_counts(self._server, await self._keys(), prefix)
+
+    async def remove_counts(self, *names: str | Iterable[str]) -> int:
+        """Removes counters, named one by one or as lists of names; how many of them there were.
+
+        For counters that nobody counts any more, since they stay until somebody removes them: one that is counted again
+        begins at zero. A thousand names are two round trips. It may be repeated when it raised.
+        """
+        everything: list[str] = []
+        for each in names:
+            everything += [each] if isinstance(each, str) else each
+        return await remove_counts(self._server, await self._keys(), everything)
 
     async def values(self) -> dict[str, Any]:
         """What handlers put, by key."""
@@ -118,20 +132,33 @@ class Connection:
         """What a handler put under a key, or None."""
         return await read_value(self._server, await self._keys(), key)
 
-    async def dead_letters(self, branch: str, *, limit: int = 100, error: str = "") -> list[DeadLetter]:
-        """The oldest dead letters of a branch, `limit` of each partition, whose error has this text in it."""
-        return await read_dead_letters(
-            self._server, await self._keys(), branch, limit, LetterFilter(error=error)
-        )
+    async def dead_letters(
+        self, branch: str, *, limit: int = 100, **which: Unpack[Which]
+    ) -> list[DeadLetter]:
+        """The oldest dead letters of a branch, `limit` of each partition; `which` as for `purge`."""
+        keys = await self._keys()
+        wanted = await letter_filter(self._server, keys, which)
+        return await read_dead_letters(self._server, keys, branch, limit, wanted)
 
-    async def redrive(self, branch: str, *, error: str = "", per_second: float = 0) -> int:
-        """Gives dead letters to their branch again, each as a first attempt; how many. 0 a second: no limit."""
-        given = 0
-        async for given in redrive(  # noqa: B007 - the last is the sum
-            self._server, await self._keys(), branch, LetterFilter(error=error), per_second
-        ):
-            pass
-        return given
+    async def redrive(self, branch: str, *, per_second: float = 0, **which: Unpack[Which]) -> int:
+        """Gives dead letters to their branch again, each as a first attempt; how many. 0 a second: no limit.
+
+        `which` as for `purge`. Raises NotProvisionedError when the branch is no more.
+        """
+        keys = await self._keys()
+        wanted = await letter_filter(self._server, keys, which)
+        return await _last(redrive(self._server, keys, branch, wanted, per_second))
+
+    async def purge(self, branch: str, **which: Unpack[Which]) -> int:
+        """Removes dead letters of a branch for good, also of one that is no more; how many.
+
+        `which` are those: `error` (part of its text), `type`, `id`, `older` and `newer` (a datetime with a zone, or a
+        timedelta: so long ago); they meet all that is given. Raises TypeError for any other word, ValueError for an
+        empty `type` or `id` and for a time without a zone.
+        """
+        keys = await self._keys()
+        wanted = await letter_filter(self._server, keys, which)
+        return await _last(purge(self._server, keys, branch, wanted))
 
     async def measure(self) -> PipelineMeasurement:
         """The pipeline's figures: what was published, and each branch's backlog, age, outcomes."""
@@ -148,6 +175,14 @@ class Connection:
         """Asked each time, since partitions may be added."""
         keys, _ = await find_pipeline(self._server, self.namespace, self.pipeline)
         return keys
+
+
+async def _last(sums: AsyncIterator[int]) -> int:
+    """The last of sums that grow; 0 of none."""
+    last = 0
+    async for last in sums:  # noqa: B007 - each is the sum so far
+        pass
+    return last
 
 
 def _member(reply: Any, name: bytes) -> bytes:

@@ -27,7 +27,7 @@ from headgate.streams.redrive import purge, redrive
 from headgate.streams.replay import ReplayPlan, plan_replay, replay
 from headgate.streams.server import Server
 from headgate.streams.settings import BranchStart, Removal, SourceSettings
-from headgate.streams.state import read_counts, read_value, read_values
+from headgate.streams.state import read_counts, read_value, read_values, remove_counts
 from headgate.streams.sweep import Swept, sweep
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "read_values",
     "redrive",
     "release_grown",
+    "remove_counts",
     "remove_pipeline",
     "reopen_if_moved",
     "replay",

@@ -8,18 +8,51 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headgate.streams.keys import PipelineKeys
     from headgate.streams.server import Server
 
 
-async def read_counts(server: Server, keys: PipelineKeys) -> dict[str, int]:
-    """Every counter and its sum over the partitions, by name. Raises ServerUnavailableError."""
+_CHUNK = 1000  # counters a command: the server is everybody's
+
+
+async def read_counts(server: Server, keys: PipelineKeys, prefix: str = "") -> dict[str, int]:
+    """The counters whose name begins with `prefix`, and their sums over the partitions, by name.
+
+    The server gives all that it has, whatever the prefix. Raises ServerUnavailableError.
+    """
     sums: dict[str, int] = {}
+    beginning = prefix.encode()
     for found in await _hashes(server, [partition.counts for partition in keys.all]):
         for name, value in found.items():
-            counter = name.decode(errors="replace")
-            sums[counter] = sums.get(counter, 0) + int(value)
+            if name.startswith(beginning):
+                counter = name.decode(errors="replace")
+                sums[counter] = sums.get(counter, 0) + int(value)
     return dict(sorted(sums.items()))
+
+
+async def remove_counts(server: Server, keys: PipelineKeys, names: Iterable[str]) -> int:
+    """Removes counters from every partition; gives how many of these names there were.
+
+    It is for counters that nobody counts any more: one that is counted again begins at zero, and of one that is counted
+    meanwhile a part may stay. It may be repeated: what is gone is not counted again. Raises ServerUnavailableError.
+    """
+    wanted = list(dict.fromkeys(names))
+    hashes = [partition.counts for partition in keys.all]
+    removed: set[str] = set()
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        replies = await asyncio.gather(*(server.execute(name, "HMGET", name, *chunk) for name in hashes))
+        there = {
+            name: [counter for counter, value in zip(chunk, reply, strict=True) if value is not None]
+            for name, reply in zip(hashes, replies, strict=True)
+        }
+        await asyncio.gather(
+            *(server.execute(name, "HDEL", name, *found) for name, found in there.items() if found)
+        )
+        removed.update(*there.values())
+    return len(removed)
 
 
 async def read_values(server: Server, keys: PipelineKeys) -> dict[str, Any]:
