@@ -9,13 +9,18 @@ import typer
 from headgate_cli.target import PipelineName, RedisUrl, connect, find, run_async
 
 
-def counts_command(pipeline: PipelineName, redis_url: RedisUrl = "") -> None:
+def counts_command(
+    pipeline: PipelineName,
+    redis_url: RedisUrl = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Only counters whose name begins with this.")] = "",
+) -> None:
     """Print what handlers counted, as one JSON object by name.
 
     \b
     Examples:
       headgate counts --redis-url redis://localhost -p videos
       headgate counts -p shop/orders | jq .sold
+      headgate counts -p shop/orders --prefix sold: | jq add
     """  # noqa: D301 - \b is what keeps the lines of an example apart
 
     async def run() -> None:
@@ -24,7 +29,7 @@ def counts_command(pipeline: PipelineName, redis_url: RedisUrl = "") -> None:
         from headgate.streams import read_counts  # noqa: PLC0415
 
         async with connect(redis_url) as server:
-            found = await read_counts(server, await find(server, pipeline))
+            found = await read_counts(server, await find(server, pipeline), prefix)
             typer.echo(msgspec.json.encode(found).decode())
 
     run_async(run())

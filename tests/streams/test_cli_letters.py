@@ -199,10 +199,12 @@ async def test_replay_says_what_is_read_again_and_refuses_what_the_history_has_n
 async def test_counts_and_values_are_printed_as_one_object(server: Server) -> None:
     async with desk(server, partitions=2) as canal:
         for partition, sold in zip(canal.keys.all, (3, 4), strict=True):
-            await canal.command(partition.counts, "HSET", partition.counts, "sold", sold)
+            await canal.command(partition.counts, "HSET", partition.counts, "sold", sold, "unsold", 1)
         home = canal.keys.partition(canal.keys.partition_of("stock/1"))
         await canal.command(home.values, "HSET", home.values, "stock/1", '{"left":2}')
-        assert json.loads((await headgate(server.url, "counts")).out) == {"sold": 7}
+        assert json.loads((await headgate(server.url, "counts")).out) == {"sold": 7, "unsold": 2}
+        assert (await headgate(server.url, "counts", "--prefix", "sol")).out == '{"sold":7}\n'
+        assert (await headgate(server.url, "counts", "--prefix", "none")).out == "{}\n"
         assert json.loads((await headgate(server.url, "values")).out) == {"stock/1": {"left": 2}}
         assert (await headgate(server.url, "values", "--key", "stock/1")).out == '{"left":2}\n'
         assert (await headgate(server.url, "values", "--key", "nothing")).out == "null\n"
