@@ -15,28 +15,18 @@ from datetime import UTC, datetime, timedelta
 
 from logs import KEPT_MINUTES
 
-from headgate.streams import Server, find_pipeline
+from headgate import connect
 
 SLACK_MINUTES = 60  # a handler's time-out, the retries of its settle and clocks that differ take less
-CHUNK = 1000
 
 
 async def forget(url: str, namespace: str, older_than: datetime) -> int:
-    """Removes the counters of all minutes before a time, of every partition; how many names those were."""
+    """Removes the counters of all minutes before a time; how many those were."""
     first_kept = f"{older_than:%Y-%m-%dT%H:%MZ}"
-    server = Server.connect(url)
-    try:
-        keys, _ = await find_pipeline(server, namespace, "log-dashboard")
-        forgotten: set[bytes] = set()
-        for partition in keys.all:
-            names = await server.execute(partition.counts, "HKEYS", partition.counts)
-            old = [name for name in names if name[:1].isdigit() and name.decode() < first_kept]
-            for start in range(0, len(old), CHUNK):
-                await server.execute(partition.counts, "HDEL", partition.counts, *old[start : start + CHUNK])
-            forgotten.update(old)
-        return len(forgotten)
-    finally:
-        await server.aclose()
+    async with connect("log-dashboard", namespace=namespace, url=url) as pipeline:
+        return await pipeline.remove_counts(
+            name for name in await pipeline.counts() if name[:1].isdigit() and name < first_kept
+        )
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ async def test_counters_of_old_minutes_are_removed_and_no_other(server):
         return f"{datetime.fromtimestamp((now - minutes_ago) * 60, UTC):%Y-%m-%dT%H:%MZ} web info"
 
     oldest_counted = f"{minute((now - 360) * 60_000, now)} web info"
-    kept = [name(0), name(418), oldest_counted, "total web info", "astray web info"]
+    kept = [name(0), name(418), oldest_counted, "total web info", "astray web info", "#other web info"]
     for partition in keys.all:
         for each in (*kept, name(422), name(60 * 24)):
             await server.execute(partition.counts, "HSET", partition.counts, each, 3)
