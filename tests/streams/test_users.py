@@ -114,7 +114,9 @@ async def test_a_pipelines_user_publishes_handles_and_settles(
         assert [letter.id for letter in await read_dead_letters(server, canal.keys, "a")] == ["hopeless"]
 
 
-async def test_an_application_removes_counters_and_dead_letters_with_it(server: Server, users: Users) -> None:
+async def test_an_application_measures_and_removes_counters_and_dead_letters_with_it(
+    server: Server, users: Users
+) -> None:
     await users.ensure(CANAL)
     url = url_of(server.url, CANAL)
     async with desk(server) as canal, connect("canal", namespace="test", url=url) as theirs:
@@ -126,6 +128,8 @@ async def test_an_application_removes_counters_and_dead_letters_with_it(server: 
         assert await theirs.remove_counts(await theirs.counts()) == 1
         assert await theirs.redrive("a", id="1", newer=timedelta(hours=1)) == 1
         assert await theirs.purge("a") == 1
+        figures = await theirs.measure()
+        assert (figures.published, figures.branches["a"].dead_letters) == (3, 0)
 
 
 async def test_what_is_there_already_is_not_written_again(server: Server, users: Users) -> None:

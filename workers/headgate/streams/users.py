@@ -25,9 +25,9 @@ COMMANDS = (
     *("lpop", "rpush"),
     *("xack", "xadd", "xclaim", "xdel", "xgroup", "xinfo", "xlen", "xpending", "xrange", "xread"),
     *("xreadgroup", "xrevrange", "xtrim"),
-    *("zadd", "zrange", "zrem", "zremrangebyscore", "zscore"),
+    *("zadd", "zcard", "zrange", "zrem", "zremrangebyscore", "zscore"),
 )
-"""What workers and publishers of a pipeline run on its own keys, as docs/guides/servers.md lists it."""
+"""What workers, publishers and applications of a pipeline run on its own keys, as docs/guides/servers.md lists it."""
 ON_CLUSTER = ("cluster|slots", "command")
 """What they run besides to find their way in a cluster."""
 _LANES = ("high", "normal", "low")
