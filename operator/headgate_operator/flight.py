@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,8 +63,8 @@ class Flight:
     rejects: bool = False
     """Whether publishers are refused anything."""
     relay: Relay | None = None
-    under_change: bool = False
-    """Whether a pass is changing its groups, so that one that is missing may be one that should be."""
+    groups: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by who makes and removes its groups: a pass, of what is wanted, or the pilot, of what was lost."""
     healed: dict[str, None] = field(default_factory=dict)
     """Branches whose lost groups were made again since somebody asked, in order."""
     errors: list[str] = field(default_factory=list)

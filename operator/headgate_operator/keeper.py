@@ -195,8 +195,9 @@ class Keeper:
             token = on_answer.set(room.answered)
             standing = place.set(time.monotonic())
             try:
-                with self._vitals.reconciling() as under_way, self._pilot.changing(*_key(manifest)):
-                    findings = await self._reconcile(manifest)
+                with self._vitals.reconciling() as under_way:
+                    async with self._pilot.changing(*_key(manifest)):
+                        findings = await self._reconcile(manifest)
                     under_way.clean = findings.clean
             finally:
                 place.reset(standing)

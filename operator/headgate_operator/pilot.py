@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,7 +24,7 @@ from headgate_operator.rounds import Rounds
 from headgate_operator.steering import Steering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from headgate.streams import PipelineMeasurement, Server
     from headgate_operator.pipeline import Pipeline
@@ -132,18 +132,15 @@ class Pilot:
         """The last reading of each pipeline, by (namespace, name); absent before its first tick."""
         return {key: flight.reading for key, flight in self._flights.items() if flight.reading is not None}
 
-    @contextmanager
-    def changing(self, namespace: str, name: str) -> Iterator[None]:
-        """While a pass changes groups the pilot heals none: what it flies is not what is wanted any more."""
+    @asynccontextmanager
+    async def changing(self, namespace: str, name: str) -> AsyncIterator[None]:
+        """While a pass changes groups the pilot heals none: what it flies is not what is wanted any more.
+
+        A healing that is under way is waited for.
+        """
         flight = self._flights.get((namespace, name))
-        if flight is None:
+        async with flight.groups if flight is not None else nullcontext():
             yield
-            return
-        flight.under_change = True
-        try:
-            yield
-        finally:
-            flight.under_change = False
 
     def take_healed(self, namespace: str, name: str) -> tuple[str, ...]:
         """Branches whose lost groups were made again since this was last asked."""

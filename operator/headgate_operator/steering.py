@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headgate.streams import BranchMeasurement, PipelineMeasurement, Server
     from headgate_operator.autoscale import Decision
     from headgate_operator.flight import Flight
+    from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Substrate
 
 SWEEP_SECONDS = 5.0
@@ -86,11 +87,11 @@ class Steering:
         draining = await self._draining.scale(flight, measurement, observed)
         if pipeline.growing:
             with flight.noting("new partitions cannot be released"):
-                pipeline = flight.pipeline = pipeline.waiting(
-                    await release_grown(server, pipeline.keys, pipeline.growing)
-                )
+                waiting = await release_grown(server, pipeline.keys, pipeline.growing)
+                if flight.pipeline is pipeline:  # and no pass has found another manifest meanwhile
+                    pipeline = flight.pipeline = pipeline.waiting(waiting)
         await self._gating.reject(server, flight)
-        await self._sweep(server, flight, measurement, now)
+        await self._sweep(server, flight, pipeline, measurement, now)
         highest = max(
             (flight.branches[name] for name in pipeline.branch_names), key=lambda each: each.level.highest
         )
@@ -124,24 +125,37 @@ class Steering:
                 memory.closed = await read_closed(server, flight.pipeline.keys, branch)
                 log.warning("branch closed", pipeline=str(flight.pipeline), branch=branch)
 
+    async def _heal(self, server: Server, flight: Flight, pipeline: Pipeline) -> None:
+        """Makes groups again that are not there: a branch without its group has no backlog to measure.
+
+        Most likely the server was emptied. Not while a pass changes them, nor when it has: what was flown when this
+        look began is not what is wanted then, and a group that is missing may be one that should be.
+        """
+        if pipeline.is_held or flight.removed or flight.groups.locked() or flight.pipeline is not pipeline:
+            return
+        async with flight.groups:
+            ensured = await topology.ensure(server, pipeline)
+        # A server that was emptied does not know what it had; but the groups of what is flown had been made.
+        if ensured.made:
+            flight.healed |= dict.fromkeys(ensured.made)
+            log.warning("groups healed", pipeline=str(pipeline), branches=ensured.made)
+
     async def _sweep(
-        self, server: Server, flight: Flight, measurement: PipelineMeasurement | None, now: float
+        self,
+        server: Server,
+        flight: Flight,
+        pipeline: Pipeline,
+        measurement: PipelineMeasurement | None,
+        now: float,
     ) -> None:
         if now - flight.swept < SWEEP_SECONDS:
             return
         flight.swept = now
-        pipeline = flight.pipeline
         with flight.noting("cannot sweep"):
-            if not (pipeline.is_held or flight.under_change or flight.removed) and (
-                measurement is None
-                or any(measurement.branches[name].backlog is None for name in pipeline.branch_names)
+            if measurement is None or any(
+                measurement.branches[name].backlog is None for name in pipeline.branch_names
             ):
-                # Most likely the server was emptied: a branch without its group has no backlog to measure.
-                ensured = await topology.ensure(server, pipeline)
-                # A server that was emptied does not know what it had; but the groups of what is flown had been made.
-                if ensured.made:
-                    flight.healed |= dict.fromkeys(ensured.made)
-                    log.warning("groups healed", pipeline=str(pipeline), branches=ensured.made)
+                await self._heal(server, flight, pipeline)
             swept = await sweep(server, pipeline.keys, pipeline.join)
             if swept.lost or swept.dropped:
                 log.warning(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
 
 from headgate.event import Lane
-from headgate.streams import Gate, PipelineMeasurement, ServerUnavailableError
-from headgate_operator import steering
+from headgate.streams import Ensured, Gate, PipelineMeasurement, ServerUnavailableError
+from headgate_operator import steering, topology
 from headgate_operator.api import GateState
 from unit.pilots import NOOP, World, measured
 from unit.pipelines import load
+
+if TYPE_CHECKING:
+    from headgate_operator.substrates import Workers
 
 
 @pytest.fixture
@@ -77,12 +81,73 @@ def test_no_group_is_made_again_while_a_pass_changes_them_nor_by_a_manifest_with
     pipeline = load(NOOP).pipeline
     world.pilot.add(pipeline.held() if is_held else pipeline)
     world.found["default"] = None
-    with world.pilot.changing("default", "noop"):
-        world.tick()
+
+    async def change() -> None:
+        async with world.pilot.changing("default", "noop"):
+            await world.pilot.tick()
+
+    asyncio.run(change())
     assert world.healed == []
     for _ in range(6):
         world.tick()
     assert bool(world.healed) != is_held
+
+
+def test_a_pass_waits_for_groups_that_are_being_made_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    world.pilot.add(load(NOOP).pipeline)
+    world.found["default"] = None
+    order: list[str] = []
+
+    async def change() -> None:
+        async with world.pilot.changing("default", "noop"):
+            order.append("changed")
+
+    async def heal(*_: object) -> Ensured:
+        passing = asyncio.create_task(change())
+        await asyncio.sleep(0.01)
+        order.append("healed")
+        tasks.append(passing)
+        return Ensured(made=())
+
+    async def look() -> None:
+        await world.pilot.tick()
+        await asyncio.gather(*tasks)
+
+    tasks: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(topology, "ensure_groups", heal)
+    asyncio.run(look())
+    assert order == ["healed", "changed"]
+
+
+def test_a_manifest_that_comes_while_new_partitions_are_looked_at_is_not_flown_over_by_the_old_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    old, new = load(NOOP).pipeline, load(NOOP).pipeline
+    world.pilot.add(old.waiting(("slow",)))
+    world.found["default"] = measured()
+
+    async def meanwhile(*_: object) -> tuple[str, ...]:
+        world.pilot.add(new)
+        return ("slow",)
+
+    monkeypatch.setattr(steering, "release_grown", meanwhile)
+    world.tick()
+    assert world.pilot._flights["default", "noop"].pipeline is new
+
+
+def test_no_group_is_made_again_of_a_manifest_that_was_replaced_during_the_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    world.pilot.add(load(NOOP).pipeline)
+    world.found["default"] = None
+
+    async def observe(_: object) -> dict[str, Workers]:
+        world.pilot.add(load(NOOP).pipeline)
+        return {}
+
+    monkeypatch.setattr(world.place, "observe", observe)
+    world.tick()
+    assert world.healed == []
 
 
 def test_a_gate_is_renewed_each_second_and_opened_once(world: World):
