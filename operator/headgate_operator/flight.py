@@ -14,7 +14,6 @@ from headgate_operator.readings import Rate
 from headgate_operator.substrates import Workers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
 
     from headgate.event import Lane

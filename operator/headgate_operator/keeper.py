@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
 from headgate_operator.removal import Remover
 from headgate_operator.reporter import Reporter
-from headgate_operator.room import Room
+from headgate_operator.room import Rooms, key_of
 from headgate_operator.turnstile import place
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.readings import PipelineReading
     from headgate_operator.recorder import Recorder
+    from headgate_operator.room import Key, Room
     from headgate_operator.servers import Servers
     from headgate_operator.substrates.kubernetes import KubernetesSubstrate
     from headgate_operator.vitals import Vitals
@@ -55,8 +55,6 @@ REST_LOOK_SECONDS = 60.0
 """And this often while the pilot finds the pipeline at rest."""
 MANY = 20
 """Passes under way at once, above which the API server may be slow because of them."""
-
-Key = tuple[str, str]
 
 
 class Keeper:
@@ -80,14 +78,14 @@ class Keeper:
         self._vitals = vitals
         self._reporter = Reporter(cluster, recorder)
         self._remover = Remover(substrate, servers, recorder)
-        self._rooms: defaultdict[Key, Room] = defaultdict(Room)
+        self._rooms = Rooms()
         self._passing = 0
         pilot.listeners.append(self._stir)
 
     @property
     def waiting(self) -> int:
         """Pipelines that changed and have not had their pass yet."""
-        return sum(1 for room in self._rooms.values() if room.changed)
+        return sum(1 for _, room in self._rooms if room.changed)
 
     @property
     def is_busy(self) -> bool:
@@ -99,22 +97,22 @@ class Keeper:
         since = time.monotonic() - seconds
         return [
             "/".join(key)
-            for key, room in self._rooms.items()
+            for key, room in self._rooms
             if room.waiting_since is not None and room.waiting_since < since
         ]
 
     async def keep(self, manifest: Mapping[str, Any]) -> None:
         """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
-        room = self._rooms[_key(manifest)]
+        room = self._rooms.of(manifest)
         failures, due, is_stirred = 0, time.monotonic(), True
-        while room.removed_uid != manifest["metadata"]["uid"]:
+        while not room.removed:
             healed: tuple[str, ...] = ()
             try:
                 if room.changed or time.monotonic() >= due:
                     room.changed = False
                     findings = await self._pass(room, manifest)
                     failures = 0 if findings.clean else failures + 1
-                    soon = findings.draining or self._substrate.rotating(*_key(manifest))
+                    soon = findings.draining or self._substrate.rotating(*key_of(manifest))
                     due = time.monotonic() + (DRAIN_SECONDS if soon else _pause(failures))
                     healed = findings.healed
                 await self._tell_of_healing(manifest, healed)
@@ -124,7 +122,7 @@ class Keeper:
             except Exception:
                 failures += 1
                 due = time.monotonic() + _pause(failures)
-                log.exception("pass failed", pipeline="/".join(_key(manifest)), retry_in=_pause(failures))
+                log.exception("pass failed", pipeline="/".join(key_of(manifest)), retry_in=_pause(failures))
             # Spread, or a thousand that started together would look together for ever.
             look = (LOOK_SECONDS if is_stirred else REST_LOOK_SECONDS) * random.uniform(0.8, 1.0)
             is_stirred = await room.rest(min(due - time.monotonic(), look)) or not self._rests(manifest)
@@ -133,10 +131,12 @@ class Keeper:
         """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
 
         A server that is gone must not keep the object from going: then the keys are left, and an event says so.
+        When there is another of the name, keys and user are that one's, and the workers go with their owner.
         """
-        key, uid = _key(manifest), manifest["metadata"]["uid"]
-        room = self._rooms[key]
-        room.removed_uid = uid
+        key, room = key_of(manifest), self._rooms.of(manifest)
+        room.removed = True
+        if self._rooms.named(key) is not room:
+            return
         async with room.lock:
             await self._pilot.remove(*key)
             await self._remover.remove(manifest)
@@ -148,12 +148,12 @@ class Keeper:
 
         So is another password that is asked for. A pipeline that is gone is forgotten.
         """
-        key, metadata = _key(manifest), manifest["metadata"]
+        metadata = manifest["metadata"]
         if event == "DELETED":
-            self._rooms.pop(key, None)
-            self._reporter.forget(*key)
+            if self._rooms.lose(manifest):
+                self._reporter.forget(*key_of(manifest))
             return
-        room = self._rooms[key]
+        room = self._rooms.of(manifest)
         rotation = (metadata.get("annotations") or {}).get(ROTATE, "")
         seen = (metadata.get("generation", 0), is_dry_run(manifest), rotation)
         if seen != room.seen:
@@ -166,7 +166,7 @@ class Keeper:
         key = (metadata["namespace"], metadata["labels"][PIPELINE_LABEL])
         is_other = self._substrate.saw(event, deployment)
         self._pilot.wake(*key)
-        room = self._rooms.get(key)
+        room = self._rooms.named(key)
         if room is None or not is_other:
             return
         if room.waiting_since is None or event == "DELETED":
@@ -175,11 +175,11 @@ class Keeper:
             room.doubted[metadata["name"]] = deployment
 
     def _rests(self, manifest: Mapping[str, Any]) -> bool:
-        return self._pilot.rests(*_key(manifest))
+        return self._pilot.rests(*key_of(manifest))
 
     def _stir(self, key: Key) -> None:
         """The pilot has a new reading."""
-        if room := self._rooms.get(key):
+        if room := self._rooms.named(key):
             room.stirred.set()
 
     async def _pass(self, room: Room, manifest: Mapping[str, Any]) -> Findings:
@@ -196,7 +196,7 @@ class Keeper:
             standing = place.set(time.monotonic())
             try:
                 with self._vitals.reconciling() as under_way:
-                    async with self._pilot.changing(*_key(manifest)):
+                    async with self._pilot.changing(*key_of(manifest)):
                         findings = await self._reconcile(manifest)
                     under_way.clean = findings.clean
             finally:
@@ -210,7 +210,7 @@ class Keeper:
             if findings.pipeline is not None and self._is_assigned(findings.pipeline):
                 self._pilot.add(findings.pipeline)
             if findings.writes:
-                log.info("reconciled", pipeline="/".join(_key(manifest)), writes=findings.writes)
+                log.info("reconciled", pipeline="/".join(key_of(manifest)), writes=findings.writes)
             return findings
 
     async def _reconcile(self, manifest: Mapping[str, Any]) -> Findings:
@@ -220,7 +220,7 @@ class Keeper:
 
     async def _tell_of_healing(self, manifest: Mapping[str, Any], found: Sequence[str]) -> None:
         """An event about groups that were lost, whoever made them again: a pass, or the pilot."""
-        key = _key(manifest)
+        key = key_of(manifest)
         healed = tuple(dict.fromkeys((*found, *self._pilot.take_healed(*key))))
         if healed:
             await self._recorder.record(Subject(*key, manifest["metadata"]["uid"]), healing(healed))
@@ -231,8 +231,8 @@ class Keeper:
         That it does at once: a status without its reading would be written for one tick.
         """
         if room.findings is not None:
-            reading = self._reading(_key(manifest), manifest["metadata"]["uid"])
-            if reading is None and room.findings.clean and self._pilot.flies(*_key(manifest)):
+            reading = self._reading(key_of(manifest), manifest["metadata"]["uid"])
+            if reading is None and room.findings.clean and self._pilot.flies(*key_of(manifest)):
                 return
             output = self._output(room.findings.pipeline)
             await self._reporter.report(manifest, room.findings, reading, output)
@@ -243,8 +243,8 @@ class Keeper:
             return None
         name = pipeline.spec.join.output.pipeline
         field = f"spec.join.output.pipeline: {name!r}"
-        room = self._rooms.get((pipeline.namespace, name))
-        if room is None or room.removed_uid:
+        room = self._rooms.named((pipeline.namespace, name))
+        if room is None or room.removed:
             return Problem(
                 "OutputMissing",
                 f"{field}: no such pipeline in namespace {pipeline.namespace}: apply it; until then the records wait",
@@ -287,10 +287,6 @@ class Keeper:
         except KeyError:
             return False
         return True
-
-
-def _key(manifest: Mapping[str, Any]) -> Key:
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
 def _pause(failures: int) -> float:

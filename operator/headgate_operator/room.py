@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
     from headgate_operator.manifests import Manifest
     from headgate_operator.reconcile import Findings
+
+Key = tuple[str, str]
 
 
 @dataclass
@@ -27,7 +32,8 @@ class Room:
     findings: Findings | None = None
     seen: tuple[int, bool, str] | None = None
     """The generation that a watch event had last, whether it was for a dry run, and what asks for a password."""
-    removed_uid: str = ""
+    removed: bool = False
+    """Whether it is being taken down, or was."""
 
     def change(self) -> None:
         """A pass is due."""
@@ -50,3 +56,43 @@ class Room:
             alarm.cancel()
         self.stirred.clear()
         return loop.time() < until
+
+
+class Rooms:
+    """The rooms of all pipelines: one for each object, of which two may have one name for a while.
+
+    kopf tells of one object in order; of the end of one and the beginning of the next of its name, in any.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: dict[Key, dict[str, Room]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Key, Room]]:
+        return ((key, room) for key, named in self._rooms.items() for room in named.values())
+
+    def of(self, manifest: Mapping[str, Any]) -> Room:
+        """The room of this very object, made when it is first asked for."""
+        named = self._rooms.setdefault(key_of(manifest), {})
+        uid = manifest["metadata"]["uid"]
+        if uid not in named:
+            # One lock for a name: keys, workers and user of both have the same names.
+            named[uid] = Room(lock=next(iter(named.values())).lock) if named else Room()
+        return named[uid]
+
+    def named(self, key: Key) -> Room | None:
+        """The room of the object that had the name last; None when there is none."""
+        named = self._rooms.get(key)
+        return next(reversed(named.values())) if named else None
+
+    def lose(self, manifest: Mapping[str, Any]) -> bool:
+        """Takes in that an object is gone; says whether none of its name is left."""
+        named = self._rooms.get(key_of(manifest), {})
+        named.pop(manifest["metadata"]["uid"], None)
+        if not named:
+            self._rooms.pop(key_of(manifest), None)
+        return not named
+
+
+def key_of(manifest: Mapping[str, Any]) -> Key:
+    """Namespace and name."""
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]

@@ -193,3 +193,88 @@ async def test_a_process_that_may_not_write_any_more_tries_no_second_pass(monkey
     async with asyncio.timeout(5):
         await house.keeper.keep(MANIFEST)
     assert house.passes == 1
+
+
+def made(uid: str, generation: int = 1) -> dict[str, Any]:
+    """An object of one name; another uid is one that was made after it had been deleted."""
+    return {"metadata": {"namespace": "default", "name": "canal", "uid": uid, "generation": generation}}
+
+
+@pytest.mark.parametrize("event", ["a change of its spec", "a change of its Deployment"])
+async def test_one_made_again_is_kept_though_the_end_of_the_one_before_is_told_after_its_beginning(
+    monkeypatch: pytest.MonkeyPatch, event: str
+):
+    house = House(monkeypatch)
+    house.keeper.saw_pipeline("ADDED", made("1"))
+    house.keeper.saw_pipeline("ADDED", made("2"))
+    keeping = asyncio.create_task(house.keeper.keep(made("2")))
+    await turns()
+    house.keeper.saw_pipeline("DELETED", made("1"))
+    passes = house.passes
+    if event == "a change of its spec":
+        house.keeper.saw_pipeline("MODIFIED", made("2", generation=2))
+    else:
+        house.substrate.is_other = True
+        house.keeper.saw_deployment("MODIFIED", DEPLOYMENT)
+    await turns()
+    assert house.passes == passes + 1
+    keeping.cancel()
+
+
+async def test_what_takes_the_one_before_down_is_waited_for_and_begins_no_more_when_another_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    house, let_go = House(monkeypatch), asyncio.Event()
+    taken_down: list[str] = []
+
+    async def remove(manifest: dict[str, Any]) -> None:
+        taken_down.append(manifest["metadata"]["uid"])
+        await let_go.wait()
+
+    house.substrate.forget = lambda *_: None
+    monkeypatch.setattr(house.keeper._remover, "remove", remove)
+    house.keeper.saw_pipeline("ADDED", made("1"))
+    cleaning = asyncio.create_task(house.keeper.clean_up(made("1")))
+    await turns()
+    house.keeper.saw_pipeline("ADDED", made("2"))
+    keeping = asyncio.create_task(house.keeper.keep(made("2")))
+    await turns()
+    assert house.passes == 0, "keys and workers have the same names"
+    let_go.set()
+    await cleaning
+    await turns()
+    assert house.passes == 1
+    await house.keeper.clean_up(made("1"))  # kopf was told of it once more, from before it was let go
+    assert taken_down == ["1"]
+    keeping.cancel()
+
+
+async def test_what_was_found_of_the_one_before_is_not_told_of_the_one_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    house = House(monkeypatch)
+    told: list[tuple[str, int]] = []
+
+    async def report(room: Any, manifest: dict[str, Any]) -> None:
+        if room.findings is not None:
+            told.append((manifest["metadata"]["uid"], room.findings.generation))
+
+    async def fail() -> Findings:
+        raise RuntimeError("the API server is away")
+
+    async def seventh() -> Findings:
+        return Findings(7, None)
+
+    monkeypatch.setattr(house.keeper, "_report", report)
+    house.act = seventh
+    first = asyncio.create_task(house.keeper.keep(made("1")))
+    await turns()
+    first.cancel()
+    house.act = fail
+    house.keeper.saw_pipeline("ADDED", made("2"))
+    second = asyncio.create_task(house.keeper.keep(made("2")))
+    await turns()
+    house.keeper._stir(("default", "canal"))
+    await turns()
+    assert told == [("1", 7)]
+    second.cancel()
