@@ -19,6 +19,7 @@ from headgate_operator.leader import LeadershipLostError
 from headgate_operator.logins import ROTATE
 from headgate_operator.manifests import PIPELINE_LABEL
 from headgate_operator.moving import farewell
+from headgate_operator.pacing import Pace
 from headgate_operator.plan import is_dry_run, plan
 from headgate_operator.problem import Problem
 from headgate_operator.reconcile import Findings, reconcile
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-RESYNC_SECONDS = 300.0
-"""An unchanged pipeline is looked over this often."""
-DRAIN_SECONDS = 2.0
-"""One with branches that drain, this often, as they go when they have nothing left; or whose password changes."""
-LONGEST_BACKOFF_SECONDS = 10.0
 LOOK_SECONDS = 10.0
 """What turns with time alone is looked at this often."""
 REST_LOOK_SECONDS = 60.0
@@ -88,6 +84,12 @@ class Keeper:
         return sum(1 for _, room in self._rooms if room.changed)
 
     @property
+    def pipelines(self) -> list[Pipeline]:
+        """All that are kept, as their last passes found them."""
+        found = [room.findings for _, room in self._rooms if not room.removed]
+        return [each.pipeline for each in found if each and each.pipeline]
+
+    @property
     def is_busy(self) -> bool:
         """Whether many passes are under way; may be asked from another thread."""
         return self._passing > MANY
@@ -103,29 +105,27 @@ class Keeper:
 
     async def keep(self, manifest: Mapping[str, Any]) -> None:
         """Keeps one pipeline until cancelled or removed; `manifest` is a live view of the object."""
-        room = self._rooms.of(manifest)
-        failures, due, is_stirred = 0, time.monotonic(), True
+        room, pace, is_stirred = self._rooms.of(manifest), Pace(due=time.monotonic()), True
         while not room.removed:
             healed: tuple[str, ...] = ()
             try:
-                if room.changed or time.monotonic() >= due:
+                pace.sees(self._is_lost(room, manifest))
+                if room.changed or time.monotonic() >= pace.due:
                     room.changed = False
                     findings = await self._pass(room, manifest)
-                    failures = 0 if findings.clean else failures + 1
-                    soon = findings.draining or self._substrate.rotating(*key_of(manifest))
-                    due = time.monotonic() + (DRAIN_SECONDS if soon else _pause(failures))
+                    soon = bool(findings.draining) or self._substrate.rotating(*key_of(manifest))
+                    pace.passes(time.monotonic(), well=findings.clean, soon=soon)
                     healed = findings.healed
                 await self._tell_of_healing(manifest, healed)
                 await self._report(room, manifest)
             except LeadershipLostError:
                 return  # the process ends
             except Exception:
-                failures += 1
-                due = time.monotonic() + _pause(failures)
-                log.exception("pass failed", pipeline="/".join(key_of(manifest)), retry_in=_pause(failures))
+                pace.passes(time.monotonic(), well=False)
+                log.exception("pass failed", pipeline="/".join(key_of(manifest)), retry_in=pace.pause)
             # Spread, or a thousand that started together would look together for ever.
             look = (LOOK_SECONDS if is_stirred else REST_LOOK_SECONDS) * random.uniform(0.8, 1.0)
-            is_stirred = await room.rest(min(due - time.monotonic(), look)) or not self._rests(manifest)
+            is_stirred = await room.rest(min(pace.due - time.monotonic(), look)) or not self._rests(manifest)
 
     async def clean_up(self, manifest: Mapping[str, Any]) -> None:
         """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
@@ -144,10 +144,7 @@ class Keeper:
             self._substrate.forget(*key)
 
     def saw_pipeline(self, event: str | None, manifest: Mapping[str, Any]) -> None:
-        """Takes in a watch event: a new generation is due a pass, and so is the beginning or end of a dry run.
-
-        So is another password that is asked for. A pipeline that is gone is forgotten.
-        """
+        """Takes in a watch event: another generation, dry run or password that is asked for is due a pass."""
         metadata = manifest["metadata"]
         if event == "DELETED":
             if self._rooms.lose(manifest):
@@ -173,6 +170,19 @@ class Keeper:
             room.change()
         else:  # most likely what the pass under way has just written, of which it has no answer yet
             room.doubted[metadata["name"]] = deployment
+
+    def saw_secret(self, pipeline: Pipeline) -> None:
+        """Takes in that a pipeline's Secret has another URL than the one it runs by: it is due a pass."""
+        if room := self._rooms.named((pipeline.namespace, pipeline.name)):
+            room.change()
+
+    def _is_lost(self, room: Room, manifest: Mapping[str, Any]) -> bool | None:
+        """Whether the pilot cannot measure it by the login that its Secret had; None before its first tick."""
+        pipeline = room.findings.pipeline if room.findings else None
+        if pipeline is None or pipeline.spec.redis is None:
+            return False  # on the operator's own server a pass finds no other login
+        reading = self._reading(key_of(manifest), pipeline.uid)
+        return None if reading is None else reading.measurement is None
 
     def _rests(self, manifest: Mapping[str, Any]) -> bool:
         return self._pilot.rests(*key_of(manifest))
@@ -287,8 +297,3 @@ class Keeper:
         except KeyError:
             return False
         return True
-
-
-def _pause(failures: int) -> float:
-    """Seconds to the next pass, after so many that did not go well."""
-    return RESYNC_SECONDS if failures == 0 else min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(failures - 1, 10))

@@ -28,6 +28,7 @@ from headgate_operator.manifests.pod_guard import PodRules
 from headgate_operator.metrics import ReadingsCollector
 from headgate_operator.pilot import REST_SECONDS, Pilot
 from headgate_operator.recorder import Recorder
+from headgate_operator.secret_rounds import SecretRounds
 from headgate_operator.servers import Servers
 from headgate_operator.serving import metrics, probe, serving
 from headgate_operator.substrates.kubernetes import KubernetesSubstrate
@@ -117,6 +118,13 @@ class Operator:
             Watched("apps/v1", "Deployment", PIPELINE_LABEL),
             settings.namespaces,
             self._keeper.saw_deployment,
+        )
+        self._secrets = SecretRounds(
+            cluster,
+            pipelines=lambda: self._keeper.pipelines,
+            url_of=self._servers.url,
+            changed=self._keeper.saw_secret,
+            seconds=settings.secret_seconds,
         )
         self._vitals.watch(queue=lambda: self._keeper.waiting, leads=lambda: self._leader.leads)
         self._watching = asyncio.Event()
@@ -219,7 +227,9 @@ class Operator:
         self._led_since = self._beat()
         renewal = asyncio.create_task(self._lease_thread.run(self._leader.keep()), name="lease")
         flight = asyncio.create_task(self._pilot.run(), name="pilot")
-        guards = [asyncio.create_task(self._users.guard(), name="users")] if self._users is not None else []
+        guards = [asyncio.create_task(self._secrets.run(), name="secrets")]
+        if self._users is not None:
+            guards.append(asyncio.create_task(self._users.guard(), name="users"))
         sightings = asyncio.create_task(self._sightings.run(), name="deployments")
         ended = asyncio.create_task(stop.wait(), name="stop")
         halt = asyncio.Event()

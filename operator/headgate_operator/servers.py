@@ -57,6 +57,10 @@ class Servers:
         known = self._urls.get((pipeline.namespace, pipeline.name))
         return None if known in {None, url} else self._servers[known or ""]
 
+    def url(self, pipeline: Pipeline) -> str | None:
+        """The URL of the server that carries the pipeline; None when none was assigned."""
+        return self._urls.get((pipeline.namespace, pipeline.name))
+
     def of(self, pipeline: Pipeline) -> Server:
         """The server that carries the pipeline; raises KeyError when none was assigned."""
         return self._servers[self._urls[pipeline.namespace, pipeline.name]]

@@ -42,6 +42,8 @@ class OperatorSettings:
     """Where the Lease is."""
     lease_seconds: float = 4.0
     """The Lease of a leader that died is another's after this."""
+    secret_seconds: float = 30.0
+    """The Secrets that pipelines name are read this often: nobody tells the operator when one is changed."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
 
     @classmethod

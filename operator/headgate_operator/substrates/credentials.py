@@ -21,7 +21,9 @@ from headgate_operator.problem import Problem
 from headgate_operator.substrates.ownership import is_leftover
 
 if TYPE_CHECKING:
+    from headgate_operator.api import SecretKeyRef
     from headgate_operator.cluster import Cluster
+    from headgate_operator.manifests import Manifest
     from headgate_operator.pipeline import Pipeline
     from headgate_operator.users import UserMaker
 
@@ -140,11 +142,15 @@ async def redis_source(cluster: Cluster, pipeline: Pipeline, default_url: str | 
             f"spec.redis.secretRef.name: {name!r}: no such Secret in namespace {pipeline.namespace}: create it"
             f" with the server's URL under key {key!r}",
         ) from error
+    return RedisSource(secret=name, key=key, url=url_in(secret, spec.secret_ref), owned=False)
+
+
+def url_in(secret: Manifest, ref: SecretKeyRef) -> str:
+    """The URL that stands in a Secret; raises Problem when it has no such key."""
     try:
-        url = base64.b64decode(secret.get("data", {})[key], validate=True).decode().strip()
+        return base64.b64decode((secret.get("data") or {})[ref.key], validate=True).decode().strip()
     except (KeyError, ValueError) as error:
         raise Problem(
             "SecretKeyNotFound",
-            f"spec.redis.secretRef.key: {key!r}: Secret {name} has no such key: put the server's URL there",
+            f"spec.redis.secretRef.key: {ref.key!r}: Secret {ref.name} has no such key: put the server's URL there",
         ) from error
-    return RedisSource(secret=name, key=key, url=url, owned=False)
