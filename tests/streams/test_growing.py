@@ -12,11 +12,13 @@ from headgate.event import NewEvent
 from headgate.streams import (
     BranchStart,
     Ensured,
+    FewerPartitionsError,
     PipelineKeys,
     Publisher,
     Removal,
     Server,
     ServerUnavailableError,
+    SourceSettings,
     ensure_groups,
     release_grown,
 )
@@ -145,21 +147,86 @@ class Dying(Server):
         self._real = real
         self.calls = calls
 
-    def _count(self) -> None:
+    async def _pass(self) -> None:
         if not self.calls:
             raise asyncio.CancelledError
         self.calls -= 1
 
     async def execute(self, *arguments: Any, **named: Any) -> Any:
-        self._count()
+        await self._pass()
         return await self._real.execute(*arguments, **named)
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         replies = []
         for call in calls:
-            self._count()
+            await self._pass()
             replies += await self._real.run_all([call])
         return replies
+
+
+class Stopped(Dying):
+    """Lets so many calls through, then stands still until it is continued, as a process that got SIGSTOP."""
+
+    def __init__(self, real: Server, calls: int) -> None:
+        super().__init__(real, calls)
+        self.stopped, self.continued = asyncio.Event(), asyncio.Event()
+
+    async def _pass(self) -> None:
+        if self.calls:
+            self.calls -= 1
+            return
+        self.stopped.set()
+        await self.continued.wait()
+
+
+async def numbers_of(canal: Desk) -> list[bytes]:
+    names = [partition.settings for partition in canal.keys.all]
+    return [(await canal.command(name, "HMGET", name, "partitions"))[0] for name in names]
+
+
+@pytest.mark.parametrize("before", [2, 3])
+async def test_a_pass_of_an_old_spec_stopped_at_any_call_and_continued_after_a_growth_takes_no_partition_away(
+    valkey: Server, before: int
+) -> None:
+    calls = 0
+    while True:
+        async with desk(valkey, partitions=2) as canal:
+            late = Stopped(valkey, calls)
+            passing = asyncio.create_task(ensure_groups(late, canal.keys.with_partitions(before), [ORDERED]))
+            stopping = asyncio.create_task(late.stopped.wait())
+            await asyncio.wait({passing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            finished = not late.stopped.is_set()
+            await grow(canal, 4)
+            (first,) = await canal.publish(NewEvent(key=(key := moved_key(2, 4)), data=1))
+            seen = await canal.snapshot()
+            late.continued.set()
+            (error,) = await asyncio.gather(passing, return_exceptions=True)
+            assert await numbers_of(canal) == [b"4"] * 4, f"after {calls} calls"
+            if isinstance(error, Exception):
+                assert isinstance(error, FewerPartitionsError), error
+                assert "has 4 partitions on the server and" in str(error)
+                assert await canal.snapshot() == seen
+            fresh = await Publisher.open(valkey, "test", "canal")
+            for publisher in (canal.publisher, fresh):
+                (next_one,) = await publisher.publish([NewEvent(key=key, data=2)])
+                assert next_one.partition == first.partition >= 2
+        await valkey.execute("x", "FLUSHALL")
+        calls += 1
+        if finished:
+            break
+    assert calls > 3
+
+
+async def test_fewer_partitions_than_there_are_are_refused_and_nothing_is_changed(server: Server) -> None:
+    async with desk(server, partitions=3) as canal:
+        before = await canal.snapshot()
+        for partitions in (1, 2):
+            with pytest.raises(FewerPartitionsError, match=r"set source.partitions to 3"):
+                await ensure_groups(
+                    server, canal.keys.with_partitions(partitions), ["b"], SourceSettings(replicas=1)
+                )
+        assert await canal.snapshot() == before
 
 
 async def test_killed_after_any_call_the_growth_is_finished_by_the_next_pass_with_no_event_lost_or_doubled(

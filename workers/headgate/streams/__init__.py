@@ -7,6 +7,7 @@ from headgate.streams.doorbell import Doorbell
 from headgate.streams.durability import Replicated
 from headgate.streams.errors import (
     DeniedError,
+    FewerPartitionsError,
     LeaseLostError,
     NotOwnerError,
     NotProvisionedError,
@@ -39,6 +40,7 @@ __all__ = [
     "DeniedError",
     "Doorbell",
     "Ensured",
+    "FewerPartitionsError",
     "Gate",
     "LaneMeasurement",
     "LeaseLostError",

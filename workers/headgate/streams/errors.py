@@ -29,3 +29,7 @@ class LeaseLostError(StreamsError):
 
 class NotOwnerError(StreamsError):
     """This partition of an ordered branch is another worker's now: nothing may be read from it."""
+
+
+class FewerPartitionsError(StreamsError):
+    """The pipeline has more partitions on the server than was asked for; those of the rest hold events."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headgate.streams.errors import FewerPartitionsError
 from headgate.streams.script import ENSURE, RETIRE
 from headgate.streams.server import Call, Server
 from headgate.streams.settings import BranchStart, Removal, SourceSettings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Keys of one slot: long enough to be cheap, short enough to leave the server to others.
 _UNLINKED_AT_ONCE = 500
+_FEWER = -1  # ensure.lua's word for a caller that knows of fewer partitions than there are
 
 
 class Ensured(msgspec.Struct, frozen=True):
@@ -73,7 +75,9 @@ async def ensure_groups(
     Creates what is missing (a group that had been there before where it had settled everything); lets the groups of
     branches no longer named drain or go, as `removal` says (their dead letters stay until the pipeline goes). Leaves
     the pipeline's settings for publishers (`Publisher.open`) and sweeps. Calling it again changes nothing, but that
-    what has drained goes. Raises ValueError when a branch's start is no time, ServerUnavailableError.
+    what has drained goes. Raises ValueError when a branch's start is no time, FewerPartitionsError when there are more
+    partitions than `keys` names (then nothing is changed: such a call is late, or would lose events),
+    ServerUnavailableError.
     """
     starts = [BranchStart(branch) if isinstance(branch, str) else branch for branch in branches]
     parts = [
@@ -132,6 +136,11 @@ async def _ensure(
         for partition, reply in zip(left, await server.run_all(calls), strict=True):
             if isinstance(reply, Exception):
                 raise reply
+            if reply[0] == _FEWER:
+                raise FewerPartitionsError(
+                    f"the pipeline has {reply[1]} partitions on the server and {args[0]} were asked for: they never"
+                    f" become fewer; set source.partitions to {reply[1]}, or delete the pipeline and make it again"
+                )
             if reply[3]:
                 # The next call tells the whole again, but for what this one has changed.
                 tally.add((*reply[:4], (), ()))

@@ -15,7 +15,9 @@
 --       9 number of branches, then each one's name, `now` or the ms it starts at, 1 when it is paused, 1 when ordered
 --       number of branches that have drained everywhere, then their names
 --       then what was counted: lane 1-3, place, entries read up to there
--- Gives the number of changes made, the branches that got groups, those of them that had been there, what is to be
+-- Gives {-1, the number of partitions} when there are more than the caller knows of: then nothing is changed, for it is
+-- late, and would send publishers back to where their keys were. Else
+-- the number of changes made, the branches that got groups, those of them that had been there, what is to be
 -- counted: lane, place, last id, entries added up to there; each branch that drains with the events it has left (-1:
 -- unknown); and the branches that wait here for older partitions
 --@include ids.lua
@@ -37,6 +39,8 @@ end
 for i = at + 1, at + tonumber(ARGV[at]) do drained[ARGV[i]] = true end
 for i = at + 1 + tonumber(ARGV[at]), #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[i + 1]] = tonumber(ARGV[i + 2]) end
 
+local known = tonumber(redis.call('HMGET', KEYS[5], 'partitions')[1] or nil)
+if known and known > tonumber(ARGV[1]) then return {-1, known} end
 if grow(KEYS, KEYS[4], KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[2])) then changes = changes + 1 end
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
