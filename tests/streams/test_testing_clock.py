@@ -14,10 +14,14 @@ from headgate import (
     RetryLaterError,
 )
 from headgate.testing import pipeline
+from headgate.testing.waiting import Waiting
+from streams.desk import eventually
 from streams.rehearsing import branch, echo, failing, manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 async def test_a_retry_of_minutes_passes_at_once_and_the_clock_knows_it_to_the_millisecond() -> None:
@@ -123,6 +127,45 @@ async def test_a_join_out_of_time_emits_a_partial_record_without_waiting_for_it(
         assert orders.seconds == 3000
         assert len(await orders.records()) == 1
         assert (await orders.measure()).late == 1
+
+
+async def test_a_retry_that_its_idle_worker_took_by_itself_still_comes_before_a_join_that_is_due_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_due = Waiting._make_due
+    taken: list[str] = []
+
+    async def make_due(self: Waiting, waiters: Any) -> Any:
+        found = await made_due(self, waiters)
+        if found and ":delayed:" in (key := waiters[0].key):
+            names = {each.member for each in waiters}
+
+            async def gone() -> bool:
+                return names.isdisjoint({member for member, _ in await self._members(key)})
+
+            await eventually(gone, "the worker's next look")
+            taken.append(key)
+        return found
+
+    async def ship(event: Event) -> str:
+        if event.attempt == 1:
+            raise RuntimeError("no")
+        await asyncio.sleep(0.3)
+        return "ok"
+
+    monkeypatch.setattr(Waiting, "_make_due", make_due)
+    spec = manifest(
+        branch("charge"),
+        branch("ship", retry={"initialSeconds": 60}),
+        join={"branches": ["charge", "ship"], "timeoutSeconds": 60},
+    )
+    async with pipeline(spec, handlers={"charge": echo, "ship": ship}) as orders:
+        await orders.publish(5, id="o1")
+        await orders.settled()
+        (record,) = await orders.records()
+        assert (record.complete, record.results) == (True, {"charge": 5, "ship": "ok"})
+        assert orders.seconds == 60
+    assert len(taken) == 1
 
 
 async def test_each_joins_time_counts_from_its_own_first_outcome() -> None:

@@ -111,11 +111,17 @@ class Waiting:
         return min((waiter.due.ms for waiter in waiters), default=None)
 
     async def release_retries(self) -> int:
-        """Gives the retries that are due to their branches; how many went. Raises ServerUnavailableError."""
+        """Gives the retries that are due to their branches; how many went. Raises ServerUnavailableError.
+
+        From the moment they are due an idle worker may take them by itself (read.lua), and put one off again: what went
+        is what waits no longer, whoever moved it, and not by how many there are fewer.
+        """
         moved = 0
         for (partition, branch), waiters in (await self._retries()).items():
-            if await self._make_due(waiters):
-                moved += await self._ripen(partition, branch)
+            if due := await self._make_due(waiters):
+                await self._ripen(partition, branch)
+                left = {member for member, _ in await self._members(partition.delayed(branch))}
+                moved += sum(each.member not in left for each in due)
         return moved
 
     async def end_joins(self) -> int:
@@ -124,7 +130,7 @@ class Waiting:
         by_set: dict[str, list[_Waiter]] = {}
         for waiter in await self._joins():
             by_set.setdefault(waiter.key, []).append(waiter)
-        if sum([await self._make_due(waiters) for waiters in by_set.values()]):
+        if any([await self._make_due(waiters) for waiters in by_set.values()]):
             while joins := (await sweep(self._server, self._pipeline.keys, self._pipeline.join)).joins:
                 ended += joins
         return ended
@@ -160,24 +166,26 @@ class Waiting:
         found = await self._server.execute(key, "ZRANGE", key, 0, -1, "WITHSCORES")
         return [(member, int(float(score))) for member, score in zip(found[::2], found[1::2], strict=True)]
 
-    async def _make_due(self, waiters: list[_Waiter]) -> int:
-        """Has the server think that those of one set are due which are; how many those are."""
+    async def _make_due(self, waiters: list[_Waiter]) -> list[_Waiter]:
+        """Has the server think that those of one set are due which are; gives those."""
         due = sorted(
             (each for each in waiters if each.due.ms <= self._clock.now_ms), key=lambda each: each.due
         )
         if due:
             scores = [part for score, each in enumerate(due) for part in (score, each.member)]
             await self._server.execute(due[0].key, "ZADD", due[0].key, "XX", *scores)
-        return len(due)
+        return due
 
-    async def _ripen(self, partition: PartitionKeys, branch: str) -> int:
-        """Moves what is due to the branch's retry stream, which ends its worker's wait; how many events went."""
-        key = partition.delayed(branch)
-        before = await self._server.execute(key, "ZCARD", key)
-        keys = (partition.retry(branch), key, partition.closed(branch), partition.held(branch))
+    async def _ripen(self, partition: PartitionKeys, branch: str) -> None:
+        """Moves what is due to the branch's retry stream, which ends its worker's wait."""
+        keys = (
+            partition.retry(branch),
+            partition.delayed(branch),
+            partition.closed(branch),
+            partition.held(branch),
+        )
         due_ms = 0
         while due_ms == 0:
             (due_ms,) = await self._server.run_all([Call(RIPEN, keys, (_RIPENED_AT_ONCE,))])
             if isinstance(due_ms, Exception):
                 raise due_ms
-        return int(before) - int(await self._server.execute(key, "ZCARD", key))
