@@ -28,7 +28,11 @@ async def ship(event: Event) -> Any:
 
 
 async def collect(event: Event) -> Any:
-    """Counts what became of payments: each record of the join is an event here."""
+    """Counts what became of payments: each record of the join is an event here.
+
+    A subscriber that is away for more than a day makes a second record of what waited for it, counted as well; who must
+    not count so puts the outcome under `record["id"]` instead.
+    """
     record = event.data
     if record["complete"]:
         return count("fulfilled")

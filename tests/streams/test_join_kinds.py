@@ -9,7 +9,7 @@ from headgate.contract import Complete, JoinContract
 from headgate.event import NewEvent
 from headgate.join import read_records
 from headgate.relay import Relay
-from headgate.streams import LetterFilter, PipelineKeys, Server, ensure_groups, redrive
+from headgate.streams import LetterFilter, PipelineKeys, Server, ensure_groups, redrive, sweep
 from headgate.streams.outcome import Kind, Outcome
 from headgate.worker.composer import Composer
 from streams.desk import Desk, dead, desk, done, take
@@ -262,3 +262,25 @@ async def test_a_record_goes_on_as_an_event_of_the_output_pipeline_once(server: 
     assert fields[b"id"] == b"canal/i"
     assert fields[b"type"] == b"headgate.record"
     assert b'"results":{"a":{"n":1},"b":2}' in fields[b"data"]
+
+
+async def test_an_outcome_that_comes_when_its_joins_mark_is_gone_makes_a_second_partial_record_of_the_same_id(
+    server: Server,
+) -> None:
+    join = JoinContract(branches=("a", "b"), timeout_seconds=0)
+    async with desk(server, ("a", "b"), join=join) as canal:
+        table = Table(canal)
+        await canal.publish(NewEvent(data=1, id="i"))
+        await table.settle("a", "i", done, b"1")
+        await sweep(server, canal.keys, join)
+        mark = canal.keys.partition(0).join("i")
+        assert 86_000_000 < await canal.command(mark, "PTTL", mark) <= 86_400_000
+        await canal.command(mark, "DEL", mark)  # a day has passed
+        await table.settle("b", "i", done, b"2")
+        await sweep(server, canal.keys, join)
+        records = await table.records()
+        assert [(each.id, each.results, each.missing) for each in records] == [
+            ("i", {"a": 1}, ("b",)),
+            ("i", {"b": 2}, ("a",)),
+        ]
+        assert (await canal.measured()).late == 0
