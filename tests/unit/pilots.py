@@ -56,6 +56,16 @@ class Place:
         self.workers.clear()
 
 
+class ServerName(str):
+    """Stands for a server; one a namespace."""
+
+    __slots__ = ()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self}"
+
+
 class World:
     """What servers would say; `None` is one that does not answer. `settings` are the pilot's."""
 
@@ -77,7 +87,7 @@ class World:
         monkeypatch.setattr(topology, "ensure_groups", self._ensure)
         monkeypatch.setattr(topology, "reopen_if_moved", self._reopen)
         settings = {"clock": lambda: self.now} | settings
-        self.pilot = Pilot(lambda pipeline: pipeline.namespace, self.place, **settings)  # type: ignore[arg-type,return-value]
+        self.pilot = Pilot(lambda pipeline: ServerName(pipeline.namespace), self.place, **settings)  # type: ignore[arg-type,return-value]
 
     def tick(self, seconds: float = 1.0) -> dict[tuple[str, str], Any]:
         self.now += seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +11,13 @@ from msgspec import structs
 
 from headgate.event import Lane
 from headgate.streams import Ensured, Gate, PipelineMeasurement, ServerUnavailableError
-from headgate_operator import steering, topology
+from headgate_operator import rounds, steering, topology
 from headgate_operator.api import GateState
 from unit.pilots import NOOP, World, measured
 from unit.pipelines import load
 
 if TYPE_CHECKING:
+    from headgate_operator.pipeline import Pipeline
     from headgate_operator.substrates import Workers
 
 
@@ -148,6 +150,27 @@ def test_no_group_is_made_again_of_a_manifest_that_was_replaced_during_the_look(
     monkeypatch.setattr(world.place, "observe", observe)
     world.tick()
     assert world.healed == []
+
+
+def test_pipelines_of_a_server_are_looked_at_though_one_before_them_hangs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rounds, "_AT_ONCE", 1)
+    monkeypatch.setattr(rounds, "ROUND_TIMEOUT_SECONDS", 0.05)
+    given = load(NOOP).pipeline
+    first, second = given, replace(given, name="second")
+    for pipeline in (first, second):
+        world.pilot.add(pipeline)
+    world.found["default"] = measured()
+    observe = world.place.observe
+
+    async def hangs(pipeline: Pipeline) -> dict[str, Workers]:
+        if pipeline.name == first.name:
+            await asyncio.Event().wait()
+        return await observe(pipeline)
+
+    monkeypatch.setattr(world.place, "observe", hangs)
+    assert set(world.tick()) == {("default", "second")}
 
 
 def test_a_gate_is_renewed_each_second_and_opened_once(world: World):
