@@ -80,6 +80,16 @@ def rejected_lanes(state: LevelState, levels: Sequence[Level]) -> frozenset[Lane
     return levels[state.rejecting - 1].reject if 0 < state.rejecting <= len(levels) else frozenset()
 
 
+def resumed(held: AbstractSet[Lane], levels: Sequence[Level], now: float) -> LevelState:
+    """The state to begin with where a gate of somebody before us holds these lanes back: at its level, since `now`.
+
+    Of levels that delay the same lanes it is the first: the gate of each is the same. A gate that no level asks for,
+    as after a change of the spec, says nothing, and neither does it of rejections.
+    """
+    index = next((at for at, level in enumerate(levels, start=1) if held and level.delay == held), 0)
+    return LevelState(index, now) if index else LevelState()
+
+
 def decide(
     state: LevelState, levels: Sequence[Level], lanes: Mapping[Lane, LaneLoad], now: float
 ) -> LevelState:

@@ -28,6 +28,8 @@ class BranchMemory:
     """What is remembered of a branch."""
 
     scaler: autoscale.ScalerState = field(default_factory=autoscale.ScalerState)
+    measured: bool = False
+    """Whether it was measured before. The first time, the gate that stands says at which level a pilot left it."""
     level: backpressure.LevelState = field(default_factory=backpressure.LevelState)
     workers: Workers = field(default_factory=Workers)
     rate: Rate = field(default_factory=Rate)

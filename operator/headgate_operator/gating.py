@@ -34,6 +34,8 @@ class Gating:
         """
         pipeline, memory = flight.pipeline, flight.branches[branch.name]
         levels = () if pipeline.spec.paused or branch.paused else inputs.levels(pipeline, branch)
+        if found is not None and not memory.measured:
+            memory.measured, memory.level = True, backpressure.resumed(found.held, levels, now)
         before, was_delayed = memory.level, memory.delayed
         if found is not None:
             loads = inputs.loads(found)

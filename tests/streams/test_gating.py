@@ -8,6 +8,7 @@ import pytest
 
 from headgate.event import Lane, NewEvent
 from headgate.streams import BackpressureError, Server
+from headgate_operator import gating
 from headgate_operator.api import API_VERSION, KIND
 from headgate_operator.pilot import Pilot
 from headgate_operator.pipeline import Pipeline, load_pipeline
@@ -102,6 +103,45 @@ async def test_a_branch_at_a_level_delays_for_itself_refuses_for_all_and_neither
             return read == 11
 
         await eventually(flows, "the gate open")
+
+
+async def settle(canal: Desk, count: int) -> None:
+    """Has branch a settle so many events of its first partition."""
+    consumer = await canal.consumer("w1.x", "a", 0)
+    held = await take(consumer, count)
+    assert len(held) == count
+    await canal.command(consumer.streams[0], "XACK", consumer.streams[0], "a", *(h.entry for h in held))
+
+
+async def test_the_next_pilot_goes_on_with_the_gate_that_stands_until_the_level_is_released(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        gating, "GATE_TTL_SECONDS", 60.0
+    )  # on a machine that is busy the next one may take a while
+    async with desk(server, ("a", "b")) as canal:
+        now = 0.0
+
+        def pilot() -> Pilot:
+            made = Pilot(lambda _: server, Nobody(), clock=lambda: now)
+            made.add(pipeline(1))
+            return made
+
+        await canal.publish(low(0), *(NewEvent(data=n, lane=Lane.HIGH) for n in range(20)))
+        await pilot().tick()
+        await settle(canal, 10)
+        following = pilot()
+        for at in (100.0, 101.0, 110.0):
+            now = at
+            reading = (await following.tick())["test", "canal"].branches["a"]
+            assert (reading.backlog, reading.delayed) == (11, {Lane.LOW}), (
+                "more than releaseLag, less than lag"
+            )
+        await settle(canal, 6)
+        now = 111.0
+        reading = (await following.tick())["test", "canal"].branches["a"]
+        assert (reading.backlog, reading.delayed) == (5, frozenset())
+        assert await read_all(canal, "a") == 5
 
 
 async def test_a_level_that_is_over_is_lifted_at_the_pilots_next_look(server: Server) -> None:

@@ -15,6 +15,7 @@ from headgate_operator.backpressure import (
     decide,
     delayed_lanes,
     rejected_lanes,
+    resumed,
     retry_after_seconds,
 )
 
@@ -124,6 +125,31 @@ def test_levels_are_climbed_and_descended_in_order():
         seen.append(state.index)
     assert seen[:10] == [1, *[2] * 9]
     assert seen[10:20] == [1] * 5 + [0] * 5
+
+
+def test_a_level_whose_gate_stands_is_gone_on_with_until_it_is_released():
+    state = decide(resumed({Lane.LOW}, LEVELS, 7), LEVELS, lanes(high=60), 7)
+    assert state == LevelState(1, 7)
+    assert decide(LevelState(), LEVELS, lanes(high=60), 7).index == 0, "it would not be crossed now"
+    assert decide(state, LEVELS, lanes(high=60), 100).index == 1
+    assert decide(state, LEVELS, lanes(high=49), 100).index == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "levels", "index"),
+    [
+        ({Lane.LOW, Lane.NORMAL}, LEVELS, 2),
+        ({Lane.LOW}, (DELAY, AGED), 1),
+        ({Lane.LOW}, (REFUSE, SHED), 0),
+        ({Lane.LOW}, (), 0),
+        (set(), (REFUSE, DELAY), 0),
+    ],
+    ids=["the second", "two alike", "none alike", "no level", "an open gate"],
+)
+def test_the_gate_that_stands_says_which_level_it_is_of(
+    held: set[Lane], levels: tuple[Level, ...], index: int
+):
+    assert resumed(held, levels, 0).index == index
 
 
 def test_a_spec_without_levels_opens_at_once():

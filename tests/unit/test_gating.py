@@ -65,9 +65,9 @@ class World:
         self.rejections.append((rejection, ttl))
 
 
-def busy(high: int = 0, low: int = 0) -> BranchMeasurement:
+def busy(high: int = 0, low: int = 0, held: frozenset[Lane] = frozenset()) -> BranchMeasurement:
     lanes = {Lane.HIGH: LaneMeasurement(undelivered=high), Lane.LOW: LaneMeasurement(undelivered=low)}
-    return BranchMeasurement(lanes=lanes, undelivered=high + low)
+    return BranchMeasurement(lanes=lanes, undelivered=high + low, held=held)
 
 
 def test_an_open_pipeline_costs_the_server_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -89,6 +89,26 @@ def test_gates_and_rejections_are_renewed_each_tick_and_lifted_once(monkeypatch:
     assert world.rejections == [(None, GATE_TTL_SECONDS)]
     world.tick(pack=busy())
     assert (world.gates, world.rejections) == ([], [])
+
+
+def test_a_gate_that_another_pilot_left_is_renewed_from_the_first_measurement_on(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    world = World(monkeypatch, {"name": "pack"}, backpressure=LEVELS)
+    world.tick(pack=None)
+    assert world.gates == []
+    for _ in range(3):
+        world.tick(100, pack=busy(high=60, held=frozenset({Lane.LOW})))
+        assert world.gates == [("pack", Gate(frozenset({Lane.LOW}), 300, None), GATE_TTL_SECONDS)]
+    world.tick(pack=busy(high=40, held=frozenset({Lane.LOW})))
+    assert world.gates == [("pack", Gate.OPEN, GATE_TTL_SECONDS)]
+
+
+def test_a_gate_that_stands_later_is_no_reason_for_a_level(monkeypatch: pytest.MonkeyPatch):
+    world = World(monkeypatch, {"name": "pack"}, backpressure=LEVELS)
+    world.tick(pack=busy(high=60))
+    world.tick(pack=busy(high=60, held=frozenset({Lane.LOW})))
+    assert world.gates == []
 
 
 def test_a_branch_has_its_own_levels_where_it_gives_some(monkeypatch: pytest.MonkeyPatch):
@@ -136,6 +156,17 @@ def test_a_rejection_that_could_not_be_lifted_is_lifted_at_the_next_tick(monkeyp
     world.broken = False
     world.tick(pack=busy())
     assert world.rejections == [(None, GATE_TTL_SECONDS)]
+
+
+@pytest.mark.parametrize("held", [{Lane.LOW}, {Lane.NORMAL, Lane.LOW}, set()])
+@pytest.mark.parametrize("deadline", [None, 60])
+def test_a_gates_lanes_are_read_as_they_were_written(held: set[Lane], deadline: int | None):
+    assert Gate.lanes(Gate(frozenset(held), 900, deadline).encode()) == held
+
+
+@pytest.mark.parametrize("value", ["", "closed", "low:900000", "²:1"])
+def test_what_is_no_gate_holds_no_lane_back(value: str):
+    assert Gate.lanes(value) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ class Gate:
         deadline = "" if self.deadline_seconds is None else f":{self.deadline_seconds * 1000}"
         return f"{_bits(self.delayed)}:{self.max_delay_seconds * 1000}{deadline}"
 
+    @staticmethod
+    def lanes(value: str) -> frozenset[Lane]:
+        """The lanes that wait by what `encode` wrote; none by anything else, which a server may hold too."""
+        bits = value.partition(":")[0]
+        return _lanes(int(bits)) if bits.isdecimal() else frozenset()
+
 
 Gate.OPEN = Gate()
 
@@ -61,8 +67,7 @@ class Rejection:
     def decode(value: str) -> Rejection:
         """What `encode` wrote."""
         bits, seconds, level = value.split(":", 2)
-        lanes = frozenset(lane for lane, bit in _BIT.items() if int(bits) & bit)
-        return Rejection(lanes, level, int(seconds))
+        return Rejection(_lanes(int(bits)), level, int(seconds))
 
     @staticmethod
     def union(rejections: Sequence[Rejection]) -> Rejection:
@@ -99,3 +104,7 @@ async def _set(server: Server, names: Sequence[str], value: str | None, ttl_seco
 
 def _bits(lanes: Iterable[Lane]) -> int:
     return sum(_BIT[lane] for lane in lanes)
+
+
+def _lanes(bits: int) -> frozenset[Lane]:
+    return frozenset(lane for lane, bit in _BIT.items() if bits & bit)

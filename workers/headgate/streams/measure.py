@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.event import Lane
+from headgate.streams.gate import Gate
 from headgate.streams.script import MEASURE
 from headgate.streams.server import Call, Server
 
@@ -39,7 +40,7 @@ class BranchMeasurement(msgspec.Struct, kw_only=True):
 
     Where `undelivered` is unknown, there are at least `undelivered_at_least`.
 
-    `gate` is open, delayed (some lanes wait) or closed (the branch takes nothing until it is opened).
+    `gate` is open, delayed (some lanes wait: `held`) or closed (the branch takes nothing until it is opened).
     """
 
     lanes: dict[Lane, LaneMeasurement] = msgspec.field(
@@ -61,6 +62,7 @@ class BranchMeasurement(msgspec.Struct, kw_only=True):
     dead_dropped: int = 0
     redriven: int = 0
     gate: str = "open"
+    held: frozenset[Lane] = frozenset()
     holding: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
@@ -169,6 +171,7 @@ def _add_partition(
         figure.dead_letters += dead_letters
         if gate and figure.gate != "closed":
             figure.gate = "closed" if gate == b"closed" else "delayed"
+            figure.held |= Gate.lanes(gate.decode())
         figure.done += stats.get(f"done:{branch}", 0)
         figure.dead += stats.get(f"dead:{branch}", 0)
         figure.expired += stats.get(f"expired:{branch}", 0)
