@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from headgate.streams.keys import PipelineKeys
 from headgate_operator import contracts
-from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec
+from headgate_operator.api import API_VERSION, KIND, BranchSpec, FanoutPipelineSpec, RedisSpec
 from headgate_operator.logins import ROTATE
 
 if TYPE_CHECKING:
@@ -141,4 +141,24 @@ def load_pipeline(manifest: Mapping[str, Any]) -> Pipeline:
         generation=metadata.get("generation") or 0,
         spec=spec,
         rotation=(metadata.get("annotations") or {}).get(ROTATE, ""),
+    )
+
+
+def remains(manifest: Mapping[str, Any]) -> Pipeline:
+    """What of an object that `load_pipeline` refuses is needed to take it down: its name, and its server.
+
+    Where that cannot be read either it is the operator's own. It has no branches, and nothing of it is to be applied.
+    """
+    try:
+        redis = RedisSpec.model_validate((manifest.get("spec") or {}).get("redis"))
+    except ValidationError:
+        redis = None
+    metadata = manifest["metadata"]
+    return Pipeline(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation") or 0,
+        spec=FanoutPipelineSpec.model_construct(redis=redis, branches=[]),
+        is_held=True,
     )

@@ -11,7 +11,7 @@ from headgate_operator import topology
 from headgate_operator.api import API_VERSION, GROUP, KIND
 from headgate_operator.cluster import ClusterError, NotFoundError
 from headgate_operator.events import Notice, Severity, Subject
-from headgate_operator.pipeline import ManifestError, load_pipeline
+from headgate_operator.pipeline import ManifestError, load_pipeline, remains
 from headgate_operator.problem import Problem
 
 if TYPE_CHECKING:
@@ -41,25 +41,26 @@ class Remover:
         self._recorder = recorder
 
     async def remove(self, manifest: Mapping[str, Any]) -> None:
-        """Stops a pipeline's workers and removes its keys and its user; never raises."""
-        metadata = manifest["metadata"]
-        key, uid = (metadata["namespace"], metadata["name"]), metadata["uid"]
+        """Stops a pipeline's workers and removes its keys and its user; never raises.
+
+        That needs no more of the manifest than its name and, where that can be read, its server.
+        """
         try:
             pipeline = load_pipeline(manifest)
+        except ManifestError as error:  # another version may have stored it
+            pipeline = remains(manifest)
+            log.warning("manifest cannot be read", pipeline=str(pipeline), error=str(error))
+        try:
             count = await self._take_down(pipeline)
             log.info("pipeline removed", pipeline=str(pipeline), keys=count)
-            await self._dismiss(pipeline)
-        except (Problem, ManifestError) as problem:
+        except Problem as problem:
             note = f"the pipeline's keys are left on its Redis server: {problem}"
-            await self._recorder.record(
-                Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
-            )
+            await self._warn(pipeline, "KeysLeft", note)
         except Exception as error:
-            log.exception("clean-up failed", pipeline="/".join(key))
+            log.exception("clean-up failed", pipeline=str(pipeline))
             note = f"the pipeline may have left keys on its Redis server: {error!r}"
-            await self._recorder.record(
-                Subject(*key, uid), Notice(Severity.WARNING, "KeysLeft", note, "Delete")
-            )
+            await self._warn(pipeline, "KeysLeft", note)
+        await self._dismiss(pipeline)
 
     async def _take_down(self, pipeline: Pipeline) -> int:
         """Stops the workers, then removes the keys, for one that still runs makes some again; returns their number.
@@ -81,10 +82,15 @@ class Remover:
         try:
             await self._substrate.dismiss(pipeline)
         except Problem as problem:
-            subject = Subject(pipeline.namespace, pipeline.name, pipeline.uid)
-            await self._recorder.record(
-                subject, Notice(Severity.WARNING, problem.reason, str(problem), "Delete")
-            )
+            await self._warn(pipeline, problem.reason, str(problem))
+        except Exception as error:
+            log.exception("user not removed", pipeline=str(pipeline))
+            note = f"the pipeline may have left its user on its Redis server: {error!r}"
+            await self._warn(pipeline, "UserLeft", note)
+
+    async def _warn(self, pipeline: Pipeline, reason: str, note: str) -> None:
+        subject = Subject(pipeline.namespace, pipeline.name, pipeline.uid)
+        await self._recorder.record(subject, Notice(Severity.WARNING, reason, note, "Delete"))
 
     async def _server(self, pipeline: Pipeline) -> Server:
         """The server for the last time: as assigned, since the Secret may be gone before the pipeline."""

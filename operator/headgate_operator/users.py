@@ -7,8 +7,8 @@ asked every few seconds whether it knows all names, and told again what it does 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from typing import TYPE_CHECKING, NoReturn, Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -72,7 +72,7 @@ class UserKeeper:
         self._users: Users | None = None
         self._wanted: dict[str, PipelineUser] = {}
         # One at a time for each user: what is told last must be what is wanted last.
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._silent: frozenset[Address] = frozenset()
 
     async def ensure(self, pipeline: Pipeline, login: Login) -> bool:
@@ -81,7 +81,7 @@ class UserKeeper:
         users = self._connected()
         self._wanted[user.name] = user
         try:
-            async with asyncio.timeout(ENSURE_SECONDS), self._locks[user.name]:
+            async with asyncio.timeout(ENSURE_SECONDS), self._lock(user.name):
                 self.permit()
                 changed, silent = await users.ensure(user)
         except UsersForbiddenError as error:
@@ -104,7 +104,7 @@ class UserKeeper:
         user = user_name(namespace, name)
         self.forget(namespace, name)
         try:
-            async with asyncio.timeout(REMOVE_SECONDS), self._locks[user]:
+            async with asyncio.timeout(REMOVE_SECONDS), self._lock(user):
                 silent = await self._connected().remove(user)
         except (StreamsError, TimeoutError) as error:
             why = str(error) or "timed out"
@@ -142,7 +142,7 @@ class UserKeeper:
             if not isinstance(answer, StreamsError) and not isinstance(answer[0], StreamsError):
                 lost |= self._wanted.keys() - {name.decode() for name in answer[0]}
         for name in sorted(lost):
-            async with self._locks[name]:
+            async with self._lock(name):
                 self.permit()
                 if name in self._wanted:  # it may have been removed meanwhile
                     await users.ensure(self._wanted[name])
@@ -154,6 +154,10 @@ class UserKeeper:
         """Closes the connections."""
         if self._users is not None:
             await self._users.nodes.aclose()
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """The lock of a user, for as long as somebody holds it or waits for it."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     def _connected(self) -> Users:
         """Raises Problem when the URL is none."""
