@@ -15,6 +15,7 @@ from headgate_operator.flight import Flight
 from headgate_operator.scaling import Scaling
 from headgate_operator.settings import OperatorSettings
 from headgate_operator.substrates import Workers
+from headgate_operator.substrates.kubernetes import KubernetesSubstrate
 from headgate_operator.substrates.sightings import Sightings
 from unit.pilots import NOOP, World, measured
 from unit.pipelines import load, pipeline
@@ -246,3 +247,17 @@ def test_a_decision_is_told_when_it_differs_from_the_one_before_and_not_each_sec
     for _ in range(5):
         world.tick()
     assert told == ["Backlog", "Backlog", "Steady", "Steady"]
+
+
+async def test_the_end_of_a_deployment_that_is_told_late_takes_nothing_from_the_one_made_after_it():
+    """Its making is known from the answer to the apply, before the watch tells of either."""
+    nobody: Any = None
+    substrate = KubernetesSubstrate(nobody, None)
+    old, new = deployment(1, 2, 2), deployment(1, 3, 3)
+    new["metadata"]["uid"] = "made-again"
+    substrate.saw("ADDED", new)
+    substrate.saw("DELETED", old)
+    orders = Desk().flight.pipeline
+    assert {name: seen.desired for name, seen in (await substrate.observe(orders)).items()} == {"pack": 3}
+    substrate.saw("DELETED", new)
+    assert await substrate.observe(orders) == {}

@@ -176,7 +176,8 @@ class KubernetesSubstrate:
         if pipeline is None or branch is None:
             return False
         if event == "DELETED":
-            self._sightings.lose((deployment["metadata"]["namespace"], pipeline), branch)
+            metadata = deployment["metadata"]
+            self._sightings.lose((metadata["namespace"], pipeline), branch, metadata["uid"])
             return self._objects.lost(deployment)
         self._sightings.take(deployment)
         return not self._objects.as_left(deployment)

@@ -54,9 +54,11 @@ class Sightings:
         for deployment in deployments:
             self.take(deployment)
 
-    def lose(self, key: tuple[str, str], branch: str) -> None:
-        """Takes in that a branch has no Deployment."""
-        self._seen.get(key, {}).pop(branch, None)
+    def lose(self, key: tuple[str, str], branch: str, uid: str = "") -> None:
+        """Takes in that a branch has no Deployment; with a `uid`, that this one is gone, and not what came after it."""
+        known = self._seen.get(key, {})
+        if branch in known and uid in {"", known[branch].uid}:
+            del known[branch]
 
     def forget(self, key: tuple[str, str]) -> None:
         """Drops a pipeline."""
