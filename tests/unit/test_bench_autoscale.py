@@ -232,8 +232,17 @@ def test_a_trace_is_read_as_it_was_written(tmp_path):
 
 def good(**changed):
     keda = {"withinObjective": 0.9}
-    cluster = {"zeroToOneWorstSeconds": 0.4, "zeroTo32WorstSeconds": 0.5, "backToZeroSecondsOverWindow": 1.0}
-    base = {"workerSecondsToOracle": 1.2, "withinObjective": 0.99, "kedaDefault": keda, "kedaTuned": keda}
+    cluster = {
+        "zeroToOneWorstSeconds": 0.4,
+        "zeroTo32WorstSeconds": 0.5,
+        "backToZeroSecondsOverWindow": 1.0,
+        "realTime": {"workerSecondsToOracle": 1.59},
+    }
+    each = {name: {"workerSecondsToOracle": 1.05, "scaleChanges": 30} for name in BRANCHES}
+    for name, worse in changed.pop("traces", {}).items():
+        each[name] |= worse
+    base = {"workerSecondsToOracle": 1.2, "withinObjective": 0.99, "scaleChanges": 791, "traces": each}
+    base |= {"kedaDefault": keda, "kedaTuned": keda}
     return base | {"cluster": cluster | changed.pop("cluster", {})} | changed
 
 
@@ -242,6 +251,13 @@ def good(**changed):
     [
         ({}, []),
         ({"workerSecondsToOracle": 1.26}, ["workerSecondsToOracle"]),
+        ({"scaleChanges": 951}, ["scaleChanges"]),
+        *(
+            ({"traces": {name: {figure: far}}}, [f"traces.{name}.{figure}"])
+            for name in BRANCHES
+            for figure, far in (("workerSecondsToOracle", 1.5), ("scaleChanges", 500))
+        ),
+        ({"cluster": {"realTime": {"workerSecondsToOracle": 1.8}}}, ["cluster.realTime"]),
         ({"withinObjective": 0.8}, ["kedaDefault", "kedaTuned"]),
         ({"cluster": {"zeroToOneWorstSeconds": 1.0}}, ["zeroToOneWorstSeconds"]),
         ({"cluster": {"zeroTo32WorstSeconds": 1.1}}, ["zeroTo32WorstSeconds"]),
@@ -252,6 +268,11 @@ def test_a_target_that_is_missed_is_named(changed, named):
     said = missed(good(**changed))
     assert len(said) == len(named)
     assert all(name in text for name, text in zip(named, said, strict=True))
+
+
+def test_some_traces_alone_are_held_to_their_own_bounds_and_not_to_those_of_all_six():
+    slow = {"workerSecondsToOracle": 1.292, "scaleChanges": 151}
+    assert missed(good(workerSecondsToOracle=1.292) | {"traces": {"slow": slow}}) == []
 
 
 def test_the_pilot_is_there_within_the_least_pause_when_the_first_event_rings():
