@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import pytest
 
 from cluster.apiserver import ApiServer
 from cluster.installation import install
-from cluster.kube import OPERATOR_NAMESPACE, Cluster, cluster_runs, start_cluster, stop_cluster
+from cluster.kube import OPERATOR_NAMESPACE, ROOT, Cluster, cluster_runs, start_cluster, stop_cluster
 from cluster.node import Node
 from cluster.streams import Streams
 from cluster.video import BRANCHES, NAME, VideoExample, video_example
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 _CLUSTERS: list[Cluster] = []
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """The program, built once."""
+    built = subprocess.run(
+        [ROOT / "hack/cluster/programs", "helm"], capture_output=True, text=True, check=True
+    )
+    return f"{built.stdout.strip()}/helm"
 
 
 @pytest.fixture(scope="session")

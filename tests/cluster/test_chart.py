@@ -23,15 +23,6 @@ Rights = set[tuple[str, str, str]]
 _NAMESPACE = "headgate-system"
 
 
-@pytest.fixture(scope="session")
-def helm() -> str:
-    """The program, built once."""
-    built = subprocess.run(
-        [ROOT / "hack/cluster/programs", "helm"], capture_output=True, text=True, check=True
-    )
-    return f"{built.stdout.strip()}/helm"
-
-
 class Chart:
     """The chart, rendered with some values."""
 
