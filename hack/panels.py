@@ -125,9 +125,15 @@ ROWS = (
             ),
             Panel(
                 "Age of the oldest event",
-                "Seconds since the oldest unsettled event of each branch was published.",
+                "Seconds since the oldest unsettled event of each branch was published, and the most that its"
+                " scale.maxAgeSeconds allows.",
                 Unit.SECONDS,
-                (Query(f"max {BY_BRANCH} ({metric('headgate_branch_age_seconds')})", BRANCH),),
+                (
+                    Query(f"max {BY_BRANCH} ({metric('headgate_branch_age_seconds')})", BRANCH),
+                    Query(
+                        f"max {BY_BRANCH} ({metric('headgate_branch_max_age_seconds')})", f"{BRANCH} at most"
+                    ),
+                ),
             ),
             Panel(
                 "Settled a branch",

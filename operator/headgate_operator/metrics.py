@@ -109,6 +109,11 @@ def _branch_metrics(branches: list[tuple[tuple[str, ...], BranchReading]]) -> It
     yield gauge("delayed_events", "Events that wait for a retry.", _measured(lambda m: m.delayed))
     yield gauge("age_seconds", "Age of the oldest event that is not settled.", lambda b: b.age_seconds)
     yield gauge(
+        "max_age_seconds",
+        "Age that no event of the branch should exceed: scale.maxAgeSeconds, where the manifest has it.",
+        lambda b: b.max_age_seconds,
+    )
+    yield gauge(
         "arrival_events_per_second",
         "Events published a second, as the branch sees them.",
         _measured_branch(lambda b: b.arrival_per_second),

@@ -34,6 +34,8 @@ class BranchReading:
     settled_per_second: float
     level: int = 0
     """The highest level it is at, counted from 1 in the list that holds for it; 0 is none."""
+    max_age_seconds: float | None = None
+    """Age that no event should exceed, as the manifest says; None where it says none."""
     rejected: frozenset[Lane] = frozenset()
     """Lanes whose events publishers are refused for its sake."""
     arrival_per_second: float = 0.0

@@ -78,6 +78,7 @@ class Steering:
                 replicas=asked(memory.workers, branch, decision),
                 delayed=memory.delayed,
                 level=memory.level.highest,
+                max_age_seconds=branch.scale.max_age_seconds,
                 rejected=memory.rejection.lanes if memory.rejection is not None else frozenset(),
                 closed=memory.closed,
                 settled_per_second=memory.rate.per_second,

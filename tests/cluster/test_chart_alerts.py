@@ -60,7 +60,13 @@ CASES: dict[str, tuple[int, dict[str, Series], list[dict[str, Series]]]] = {
     "HeadgateBacklogOld": (
         6,
         {"headgate_branch_age_seconds": {OF_PACK: "901x60"}},
-        [{"headgate_branch_age_seconds": {OF_PACK: "900x60"}}],
+        [
+            {"headgate_branch_age_seconds": {OF_PACK: "900x60"}},
+            {
+                "headgate_branch_age_seconds": {OF_PACK: "1800x60"},
+                "headgate_branch_max_age_seconds": {OF_PACK: "3600x60"},
+            },
+        ],
     ),
     "HeadgateDeadLettersGrow": (
         11,
@@ -135,6 +141,14 @@ def test_an_alert_fires_when_it_should_and_not_otherwise(rules: Path, alert: str
     assert fires(rules, alert, minute, bad)
     for series in good:
         assert not any(fires(rules, alert, at, series) for at in (5, minute, 20, 50))
+
+
+def test_a_branch_that_says_how_old_events_may_get_is_held_to_that(rules: Path) -> None:
+    told = {
+        "headgate_branch_age_seconds": {OF_PACK: "31x60"},
+        "headgate_branch_max_age_seconds": {OF_PACK: "30x60"},
+    }
+    assert fires(rules, "HeadgateBacklogOld", 6, told)
 
 
 def test_no_leader_is_told_too_when_nobody_is_scraped(rules: Path) -> None:

@@ -41,7 +41,7 @@ BRANCH = """\
   - name: {name}
     handler: {{python: {{image: none, function: "monitored:{function}"}}}}
     retry: {{maxAttempts: 3, initialSeconds: 1}}
-    scale: {{min: 1, max: 1}}
+    scale: {{min: 1, max: 1, maxAgeSeconds: 60}}
 """
 MANIFEST = (
     """\

@@ -141,6 +141,16 @@ def test_the_level_is_counted_in_the_list_of_the_branch_that_is_at_it(monkeypatc
         assert exposed(reading)[("headgate_pipeline_level", *sorted(NAMES.items()))] == level
 
 
+def test_the_age_that_events_may_get_is_told_where_the_manifest_says_one(monkeypatch):
+    world = World(monkeypatch)
+    world.pilot.add(pipeline({"name": "fast", "scale": {"maxAgeSeconds": 45}}, {"name": "slow"}))
+    world.found["shop"] = None
+    found = exposed(world.tick()["shop", "orders"])
+    told = {key: value for key, value in found.items() if key[0] == "headgate_branch_max_age_seconds"}
+    fast = NAMES | {"branch": "fast"}
+    assert told == {("headgate_branch_max_age_seconds", *sorted(fast.items())): 45}
+
+
 def test_what_is_unknown_is_a_gap_and_not_a_zero():
     names = {name for name, *_ in samples(None)}
     assert names == {
