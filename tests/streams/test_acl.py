@@ -49,7 +49,7 @@ SCRIPTS = {
     ],
     "operator": [
         *(script.ENSURE, script.MEASURE, script.RETIRE, script.SWEEP, script.EXPIRE, script.COUNT),
-        *(script.HISTORY, script.REPLAY, script.REDRIVE, script.THROUGH),
+        *(script.HISTORY, script.REPLAY, script.REDRIVE, script.THROUGH, script.MOVED),
     ],
 }
 

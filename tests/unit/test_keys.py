@@ -36,6 +36,13 @@ def test_when_partitions_are_added_a_key_stays_or_goes_to_a_new_one(key: str, be
     assert new.partition_of(key) == old.partition_of(key) or new.partition_of(key) >= before
 
 
+@given(st.text(), st.integers(1, 64))
+def test_where_a_key_ever_belonged_is_what_fewer_partitions_gave(key: str, partitions: int) -> None:
+    keys = PipelineKeys("n", "p", partitions)
+    earlier = [keys.with_partitions(count).partition_of(key) for count in range(1, partitions + 1)]
+    assert keys.homes_of(key) == sorted(set(earlier))
+
+
 def test_keys_spread_evenly_over_any_number_of_partitions() -> None:
     for partitions in (2, 3, 7, 64):
         keys = PipelineKeys("n", "p", partitions)

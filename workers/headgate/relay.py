@@ -133,18 +133,34 @@ class Relay:
                 continue
             by_target.setdefault(place, []).extend((entry, *values))
             entries.setdefault(place, []).append(entry)
+        # What is for the outbox's own partition takes away what hid the others' (scripts/effects.lua): only after them.
+        own = {place: by_target.pop(place) for place in (source,) if place in by_target}
+        taken = 0
+        for targets in (by_target, own):
+            taken += await self._deliver(source, targets, entries, names, waiting)
+        return taken
+
+    async def _deliver(
+        self,
+        source: PartitionKeys,
+        targets: dict[PartitionKeys, list[Any]],
+        entries: dict[PartitionKeys, list[bytes]],
+        names: dict[PartitionKeys, str],
+        waiting: set[str],
+    ) -> int:
+        """Each target's arguments in one call; deletes its entries, or adds its name to `waiting`. Gives how many."""
         calls = [
             Call(
                 DELIVER,
                 (*place.lanes, place.dedupe(""), place.values, place.relayed, place.settings),
                 (source.outbox, *args),
             )
-            for place, args in by_target.items()
+            for place, args in targets.items()
         ]
         taken = 0
         through: list[bytes] = []
         failure: Exception | None = None
-        for place, reply in zip(by_target, await self._server.run_all(calls), strict=True):
+        for place, reply in zip(targets, await self._server.run_all(calls) if calls else (), strict=True):
             if isinstance(reply, Exception):
                 failure = reply
             elif reply >= 0:
@@ -198,7 +214,7 @@ def _delivery(
     if kind == "record":
         return _record_event(source, entry, target, parts)
     # A put or drop names its partition: only the own pipeline has values of ours.
-    return int(parts[0]), (kind, parts[1], parts[2] if kind == "put" else b"", b"")
+    return int(parts[0]), (kind, parts[1], parts[2] if len(parts) > 2 else b"", b"")
 
 
 def _record_event(

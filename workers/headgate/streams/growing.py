@@ -2,7 +2,8 @@
 
 A key that moved to a new partition may have events on the old one. Those come first: a new partition of an ordered
 branch is held (scripts/ensure.lua) until the branch has settled everything that the old ones had when it was added, and
-no key that belongs elsewhere now waits there for another attempt.
+no key that belongs elsewhere now waits there for another attempt. Until then the value of such a key stays on the old
+one too (scripts/effects.lua).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate.streams.script import THROUGH
+from headgate.streams.script import MOVED, THROUGH
 from headgate.streams.server import Call
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ async def _release(server: Server, keys: PipelineKeys, branch: str) -> bool:
     for before in sorted(set(held.values())):
         if not await _is_through(server, keys, branch, before):
             return True
+        # First, so that nothing is put on an old place any more when the new one is read.
+        calls = [Call(MOVED, (each.settings,), (branch, before)) for each in keys.all[:before]]
+        for reply in await server.run_all(calls):
+            if isinstance(reply, Exception):
+                raise reply
         free = [name for name, its in held.items() if its == before]
         await asyncio.gather(*(server.execute(name, "HDEL", name, "growing") for name in free))
     return False

@@ -28,6 +28,19 @@ def jump(key: int, buckets: int) -> int:
     return found
 
 
+def jumps(key: int, buckets: int) -> list[int]:
+    """Every bucket that `jump` gave or gives a key while there were ever more, up to this number.
+
+    They ascend; the bucket `b` was the key's from when there were `b + 1` of them until it went to the next.
+    """
+    found, following = [], 0
+    while following < buckets:
+        found.append(following)
+        key = (key * 2862933555777941757 + 1) & 0xFFFFFFFFFFFFFFFF
+        following = int((found[-1] + 1) * ((1 << 31) / ((key >> 33) + 1)))
+    return found
+
+
 @dataclass(frozen=True)
 class PartitionKeys:
     """The keys of one partition; `tag` is the prefix they share."""
@@ -188,6 +201,10 @@ class PipelineKeys:
         When partitions are added, a key stays where it is or goes to one of the new.
         """
         return jump(zlib.crc32(key.encode()), self.partitions)
+
+    def homes_of(self, key: str) -> list[int]:
+        """The partitions a key ever belonged to while there were fewer, and where it belongs now: the last."""
+        return jumps(zlib.crc32(key.encode()), self.partitions)
 
     def with_partitions(self, partitions: int) -> PipelineKeys:
         """The same pipeline with another number of partitions."""

@@ -56,6 +56,7 @@ CLAIM = Script("claim.lua")
 RATE = Script("rate.lua")
 UNPARK = Script("unpark.lua")
 THROUGH = Script("through.lua")
+MOVED = Script("moved.lua")
 SEEN = Script("seen.lua")
 ALL = (
     PUBLISH,
@@ -79,5 +80,6 @@ ALL = (
     RATE,
     UNPARK,
     THROUGH,
+    MOVED,
     SEEN,
 )

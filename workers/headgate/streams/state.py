@@ -72,14 +72,15 @@ async def read_values(server: Server, keys: PipelineKeys) -> dict[str, Any]:
                 values[key] = msgspec.json.decode(value)
             if is_home:
                 homes.add(key)
-    return dict(sorted(values.items()))
+    # What is removed is null for a moment, where it hides what another partition may have (scripts/effects.lua).
+    return {key: value for key, value in sorted(values.items()) if value is not None}
 
 
 async def read_value(server: Server, keys: PipelineKeys, key: str) -> Any:
     """One value that was put, or None. Raises ServerUnavailableError.
 
     Partitions that were added take keys from those before and give none back, so that a value which is not at home yet
-    is at the last place before it.
+    is at the last place before it, where it stays while an ordered branch waits on the new partition (growing.py).
     """
     for number in range(keys.partition_of(key), -1, -1):
         name = keys.partition(number).values

@@ -87,19 +87,14 @@ class Composer:
         return values
 
     def _put(self, event: Event, put: Put) -> _Values:
-        if put.value is None:
-            # A value may have stayed on another partition when their number grew: it goes from all.
-            key = put.key.encode()
-            others = [number for number in range(self._keys.partitions) if number != event.partition]
-            values: _Values = ["drop", put.key, "", ""]
-            for number in others:
-                values += ("out", f"{self._keys}", "drop", netstrings([b"%d" % number, key]))
-            return values
-        value = encode_data(put.value)
-        home = self._keys.partition_of(put.key)
-        if home == event.partition:
-            return ["put", put.key, value, ""]
-        return ["out", f"{self._keys}", "put", netstrings([b"%d" % home, put.key.encode(), value])]
+        homes = self._keys.homes_of(put.key)
+        if put.value is not None and homes[-1] == event.partition:
+            return ["put", put.key, encode_data(put.value), ""]
+        kind, value = ("drop", b"") if put.value is None else ("put", encode_data(put.value))
+        # Where partitions were added the key may have moved, and whether it is there yet the settle script knows.
+        places = [b"%d" % number for number in homes]
+        place = b"%d" % event.partition
+        return ["place", f"{self._keys}", kind, netstrings([place, put.key.encode(), value, *places])]
 
     def _emit(self, event: Event, emit: Emit, number: int) -> _Values:
         new = emit.event

@@ -3,7 +3,7 @@
 -- relays begins at the oldest, so that a repeated or a late relay changes nothing.
 -- KEYS  1-3 the lanes   4 dedupe prefix   5 values   6 relayed   7 settings
 -- ARGV  1 name of the outbox, then for each entry, in order: its id, kind, and three values:
---       'emit' lane 1-3, event id, packed fields | 'put' key, value, '' | 'drop' key, '', ''
+--       'emit' lane 1-3, event id, packed fields | 'put' key, value, '' | 'drop' key, '' or only what it may be, ''
 -- Gives how many were new, or -1 when there is no such pipeline (any more)
 --@include fields.lua
 --@include ids.lua
@@ -16,7 +16,7 @@ for at = 2, #ARGV, 5 do
     if kind == 'put' then
       redis.call('HSET', KEYS[5], first, second)
     elseif kind == 'drop' then
-      redis.call('HDEL', KEYS[5], first)
+      if second == '' or redis.call('HGET', KEYS[5], first) == second then redis.call('HDEL', KEYS[5], first) end
     elseif window == 0 or redis.call('EXISTS', KEYS[4] .. second) == 0 then
       local entry = redis.call('XADD', KEYS[tonumber(first)], '*', unpack(unpack_fields(third)))
       if window > 0 then redis.call('SET', KEYS[4] .. second, entry, 'PX', window) end

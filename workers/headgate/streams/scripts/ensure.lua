@@ -41,7 +41,8 @@ for i = at + 1 + tonumber(ARGV[at]), #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[
 
 local known = tonumber(redis.call('HMGET', KEYS[5], 'partitions')[1] or nil)
 if known and known > tonumber(ARGV[1]) then return {-1, known} end
-if grow(KEYS, KEYS[4], KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[2])) then changes = changes + 1 end
+local has_changed, grown_from = grow(KEYS, KEYS[4], KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[2]))
+if has_changed then changes = changes + 1 end
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end
 end
@@ -151,6 +152,10 @@ for _, branch in ipairs(wanted) do
   if ARGV[8] ~= '' and ordered[branch] and made[branch] then
     redis.call('HSET', KEYS[4] .. 'held:' .. branch, 'growing', ARGV[8])
   end
+  if grown_from and ordered[branch] then
+    local moving = redis.call('HGET', KEYS[5], 'moving:' .. branch)
+    redis.call('HSET', KEYS[5], 'moving:' .. branch, moving and moving .. ',' .. grown_from or grown_from)
+  end
 end
 
 -- A branch that is no more leaves only its dead letters.
@@ -166,6 +171,7 @@ for branch in pairs(gone) do
     redis.call('DEL', KEYS[4] .. name .. ':' .. branch)
   end
   for lane = 1, 3 do redis.call('HDEL', KEYS[5], settled_field(lane, branch)) end
+  redis.call('HDEL', KEYS[5], 'moving:' .. branch)
   redis.call('HDEL', KEYS[4] .. 'stats', 'parked:' .. branch)
 end
 

@@ -3,7 +3,7 @@
 -- nobody does it to its end in time: OPENS_MS. `grown` tells publishers where an id may have gone within the dedupe window.
 local OPENS_MS, SLACK_MS = 5000, 60000
 
--- Gives whether the number of partitions changed here.
+-- Gives whether the number of partitions changed here, and what it was when they are more now.
 local function grow(lanes, prefix, settings, partitions, before, dedupe_ms)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -27,5 +27,5 @@ local function grow(lanes, prefix, settings, partitions, before, dedupe_ms)
   else
     redis.call('HDEL', settings, 'grown')
   end
-  return known ~= nil and known ~= partitions
+  return known ~= nil and known ~= partitions, known and known < partitions and known or nil
 end

@@ -117,7 +117,7 @@ while at <= #ARGV do
     if kind == 'done' then
       done, outcome = done + 1, '+' .. first
       for each = effects_at, at - 1, 4 do
-        local kid, outboxed = apply_effect(KEYS, unpack(ARGV, each, each + 3))
+        local kid, outboxed = apply_effect(KEYS, group, unpack(ARGV, each, each + 3))
         kids, out[2] = kids + kid, out[2] + outboxed
       end
     elseif kind == 'filtered' then
