@@ -1,4 +1,4 @@
-"""What a handler raised, as its event's outcome."""
+"""What a handler raised, or what kept an event from every handler, as the event's outcome."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ def failure(delivery: Delivery, error: BaseException) -> Outcome:
         return Outcome(delivery, Kind.BACK, _text(error) or b"TargetGoneError")
     least_ms = int(error.seconds * 1000) if isinstance(error, RetryLaterError) else 0
     return Outcome(delivery, Kind.RETRY, _describe(error), delay_ms=max(0, least_ms))
+
+
+def refused(delivery: Delivery) -> Outcome:
+    """The outcome of one that is `invalid`: no handler is given it, here or anywhere."""
+    return Outcome(delivery, Kind.DEAD, (delivery.invalid or "").encode(errors="backslashreplace"))
+
+
+def unbegun(delivery: Delivery, kind: Kind) -> Outcome:
+    """The outcome of one that no handler was given: `kind`, which gives it out again (BACK or PARK), when it may be.
+
+    Given out again, one that is `invalid` would look like any other event.
+    """
+    return Outcome(delivery, kind) if delivery.invalid is None else refused(delivery)
 
 
 def _text(error: BaseException) -> bytes:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from headgate.contract import Ordering
-from headgate.streams.outcome import BACK, DONE, EXPIRED, FILTERED, RETRY, Outcome
+from headgate.streams.outcome import BACK, DEAD, DONE, EXPIRED, FILTERED, RETRY, Outcome
 from headgate.worker.closer import Closer
 from headgate.worker.composer import Composer
+from headgate.worker.failures import unbegun
 from headgate.worker.ordered import OrderedWork
 from headgate.worker.relayer import Relayer
 from headgate.worker.retry import Retries
@@ -129,17 +130,22 @@ class Flow:
         Gives those that were not held yet.
         """
         new = self._intake.adopt(deliveries)
-        for delivery in new:
+        self._refuse_spent(new)
+        self.accept(new)
+        return new
+
+    def _refuse_spent(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
             attempt = delivery.event.attempt
             if attempt > self._contract.retry.max_attempts:
                 delivery.invalid = (
                     f"delivered {attempt} times and never settled: it may end the workers it is given to"
                 )
-        self.accept(new)
-        return new
 
     def settle(self, outcome: Outcome) -> None:
         """Settles what no handler was given."""
+        if outcome.kind is DEAD:
+            self._retries.complete(outcome)  # says so
         self._settlers[outcome.delivery.event.partition].add(outcome)
 
     async def recover(self, consumer: Consumer) -> None:
@@ -153,23 +159,25 @@ class Flow:
     async def hand_back(self) -> None:
         """Begins nothing more; gives what never was begun to others at once, also what a broken read was given.
 
-        Of an ordered branch it stays pending, in its place, for the next owner of its partition to claim. Raises
-        StreamsError when the server does not say what was given; what is known to be unbegun is handed back then too.
+        What no handler may be given becomes a dead letter instead, as it would have here. Of an ordered branch it all
+        stays pending, in its place, for the next owner of its partition to claim. Raises StreamsError when
+        the server does not say what was given; what is known to be unbegun is handed back then too.
         """
-        unbegun = self.runners.stop()
+        left = self.runners.stop()
         if self.ordered is not None:
-            self.ordered.leave(unbegun)
+            self.ordered.leave(left)
             return
         try:
             for consumer in self._consumers:
                 if consumer.lease:
                     lost = await consumer.recover(self._intake.known[consumer.partition])
                     self._intake.take(lost)
-                    unbegun += lost
+                    self._refuse_spent(lost)
+                    left += lost
         finally:
-            for delivery in unbegun:
-                self.settle(Outcome(delivery, BACK))
-            log.info("worker.handed_back", events=len(unbegun))
+            for delivery in left:
+                self.settle(unbegun(delivery, BACK))
+            log.info("worker.handed_back", events=len(left))
 
     async def drain(self) -> None:
         """Returns when everything is settled. Raises StreamsError."""

@@ -10,8 +10,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from headgate.streams.errors import NotOwnerError
-from headgate.streams.outcome import Kind, Outcome
+from headgate.streams.outcome import Kind
 from headgate.streams.owner import PartitionOwner
+from headgate.worker.failures import unbegun
 from headgate.worker.key_queues import KeyQueues, Verdict
 from headgate.worker.ownership import Ownership
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from headgate.contract import BranchContract
     from headgate.streams.consumer import Consumer
     from headgate.streams.keys import PipelineKeys
-    from headgate.streams.outcome import Delivery, Settled
+    from headgate.streams.outcome import Delivery, Outcome, Settled
     from headgate.streams.wire import Wires
     from headgate.worker.intake import Intake
 
@@ -110,7 +111,7 @@ class OrderedWork:
             if verdict is Verdict.BEGIN:
                 self._ready.append(delivery)
             elif verdict is Verdict.PARK:
-                self._settle(Outcome(delivery, Kind.PARK))
+                self._settle(unbegun(delivery, Kind.PARK))
         self._pump()
 
     def ended(self, outcome: Outcome) -> None:
@@ -119,7 +120,7 @@ class OrderedWork:
         if outcome.kind in (Kind.RETRY, Kind.BACK):
             delivery = outcome.delivery
             for behind in self._queues[delivery.event.partition].retried(delivery):
-                self._settle(Outcome(behind, Kind.PARK))
+                self._settle(unbegun(behind, Kind.PARK))
         self._pump()
 
     def settled(self, outcomes: Sequence[Outcome], settled: Settled | None) -> None:

@@ -13,9 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from headgate.logs import handled_event
-from headgate.streams.outcome import DEAD, DONE, RETRY, Delivery, Outcome
+from headgate.streams.outcome import DONE, RETRY, Delivery, Outcome
 from headgate.worker.ending import end
-from headgate.worker.failures import failure
+from headgate.worker.failures import failure, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,7 +157,7 @@ class Runners:
                 batch = await self._fill()
             for delivery in [each for each in batch if each.invalid is not None]:
                 batch.remove(delivery)
-                self._done(_invalid(delivery))
+                self._done(refused(delivery))
             if not batch:
                 continue
             began = time.monotonic()
@@ -208,7 +208,7 @@ class Runners:
 
     async def _handle(self, slot: Slot, delivery: Delivery) -> Outcome:
         if delivery.invalid is not None:
-            return _invalid(delivery)
+            return refused(delivery)
         task = slot.task
         try:
             handled_event.set(delivery.event)
@@ -261,7 +261,3 @@ class Runners:
                     slot.deadline = now + self._timeout
                     slot.timed_out = True
                     slot.task.cancel()
-
-
-def _invalid(delivery: Delivery) -> Outcome:
-    return Outcome(delivery, DEAD, (delivery.invalid or "").encode(errors="backslashreplace"))
