@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headgate.contract import RetryContract
 from headgate.event import Lane, NewEvent
+from headgate.handlers.python import LoopHandler
 from headgate.streams import Server
+from headgate.streams.wire import Wire
+from headgate.worker.worker import Worker
 from streams.desk import desk, eventually
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from headgate.event import Event
 
 
 @pytest.fixture
@@ -109,3 +115,35 @@ async def test_a_worker_that_waits_for_its_groups_can_be_stopped_too(valkey: Ser
             worker = workers.start(canal.contract("not-there"), wait_for="read.waiting")
             worker.terminate()
             assert worker.wait_ended() == 0
+
+
+async def test_no_beat_between_two_releases_keeps_the_other_partitions_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(server, partitions=3) as canal:
+
+        async def nothing(_: Event) -> None:
+            raise AssertionError("there is no event")
+
+        worker = Worker(server, canal.contract(claim_after_seconds=3600), LoopHandler(nothing), "w1")
+        call = Wire.call
+
+        async def call_and_beat(wire: Wire, *command: str | bytes | int) -> Any:
+            reply = await call(wire, *command)
+            if command[0] == "ZREM":
+                worker._heart.claim_more.set()  # the next beat, as if its time had come
+                await asyncio.sleep(0.1)
+            return reply
+
+        monkeypatch.setattr(Wire, "call", call_and_beat)
+        running = asyncio.create_task(worker.run())
+
+        async def enlisted() -> bool:
+            return bool(worker._lease.name) and all(each.lease for each in worker._consumers)
+
+        await eventually(enlisted, "a lease on every partition")
+        worker.drain()
+        await running
+        beats = [each.beats("a") for each in canal.keys.all]
+        assert [await canal.command(name, "ZCARD", name) for name in beats] == [0, 0, 0]
+        assert worker.metrics.leases_lost == 0

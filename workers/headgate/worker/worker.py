@@ -183,7 +183,7 @@ class Worker:
         await self._hand_back()
         await flow.runners.drain(self.contract.drain_seconds)
         await end(own)
-        await self._finish()
+        await self._finish(beat)
         await end((beat, relay, draining))
         self._wires.close()
         if self._broken.done():
@@ -205,11 +205,13 @@ class Worker:
         except (StreamsError, TimeoutError) as error:
             log.warning("worker.not_recovered", error=str(error))
 
-    async def _finish(self) -> None:
+    async def _finish(self, beat: asyncio.Task[None]) -> None:
         """Settles what is done and gives the lease back, so that others claim what could not be ended."""
         try:
             async with asyncio.timeout(_LAST_WORD_SECONDS):
                 await self._flow.drain()
+                # One behind the first release would find the lease lost, and forget what is still to be released.
+                await end((beat,))
                 await self._lease.release()
         except (StreamsError, TimeoutError) as error:
             log.warning(
