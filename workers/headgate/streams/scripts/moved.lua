@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- The keys of a branch that moved when partitions were added are at their new places from now on (`moving`, ensure.lua).
 -- KEYS  1 settings
 -- ARGV  1 group   2 number of partitions there were: of this growth, and of those before
