@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from headgate.contract import Ordering, RetryContract
 from headgate.event import NewEvent
 from headgate.streams import (
     BranchStart,
     Ensured,
-    FewerPartitionsError,
     PipelineKeys,
     Publisher,
     Removal,
     Server,
-    ServerUnavailableError,
-    SourceSettings,
     ensure_groups,
     release_grown,
 )
@@ -27,11 +22,8 @@ from streams.ordered_effects import misordered, read_lines
 from streams.workers import workers_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from headgate.streams import Receipt
-    from headgate.streams.server import Call
 
 ORDERED = BranchStart("a", ordered=True)
 RETRY = RetryContract(max_attempts=100, initial_seconds=0.05, factor=1, max_seconds=0.05)
@@ -138,154 +130,6 @@ async def test_a_key_that_moved_and_waits_for_another_attempt_holds_the_new_part
             held = canal.keys.partition(number).held("a")
             assert await canal.command(held, "EXISTS", held) == 0
         assert (await grow(canal, 4)).growing == frozenset()
-
-
-class Dying(Server):
-    """Lets so many calls through, then is as if the operator had died; it was nobody's publisher."""
-
-    def __init__(self, real: Server, calls: int) -> None:
-        self._real = real
-        self.calls = calls
-
-    async def _pass(self) -> None:
-        if not self.calls:
-            raise asyncio.CancelledError
-        self.calls -= 1
-
-    async def execute(self, *arguments: Any, **named: Any) -> Any:
-        await self._pass()
-        return await self._real.execute(*arguments, **named)
-
-    async def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        replies = []
-        for call in calls:
-            await self._pass()
-            replies += await self._real.run_all([call])
-        return replies
-
-
-class Stopped(Dying):
-    """Lets so many calls through, then stands still until it is continued, as a process that got SIGSTOP."""
-
-    def __init__(self, real: Server, calls: int) -> None:
-        super().__init__(real, calls)
-        self.stopped, self.continued = asyncio.Event(), asyncio.Event()
-
-    async def _pass(self) -> None:
-        if self.calls:
-            self.calls -= 1
-            return
-        self.stopped.set()
-        await self.continued.wait()
-
-
-async def numbers_of(canal: Desk) -> list[bytes]:
-    names = [partition.settings for partition in canal.keys.all]
-    return [(await canal.command(name, "HMGET", name, "partitions"))[0] for name in names]
-
-
-@pytest.mark.parametrize("before", [2, 3])
-async def test_a_pass_of_an_old_spec_stopped_at_any_call_and_continued_after_a_growth_takes_no_partition_away(
-    valkey: Server, before: int
-) -> None:
-    calls = 0
-    while True:
-        async with desk(valkey, partitions=2) as canal:
-            late = Stopped(valkey, calls)
-            passing = asyncio.create_task(ensure_groups(late, canal.keys.with_partitions(before), [ORDERED]))
-            stopping = asyncio.create_task(late.stopped.wait())
-            await asyncio.wait({passing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            finished = not late.stopped.is_set()
-            await grow(canal, 4)
-            (first,) = await canal.publish(NewEvent(key=(key := moved_key(2, 4)), data=1))
-            seen = await canal.snapshot()
-            late.continued.set()
-            (error,) = await asyncio.gather(passing, return_exceptions=True)
-            assert await numbers_of(canal) == [b"4"] * 4, f"after {calls} calls"
-            if isinstance(error, Exception):
-                assert isinstance(error, FewerPartitionsError), error
-                assert "has 4 partitions on the server and" in str(error)
-                assert await canal.snapshot() == seen
-            fresh = await Publisher.open(valkey, "test", "canal")
-            for publisher in (canal.publisher, fresh):
-                (next_one,) = await publisher.publish([NewEvent(key=key, data=2)])
-                assert next_one.partition == first.partition >= 2
-        await valkey.execute("x", "FLUSHALL")
-        calls += 1
-        if finished:
-            break
-    assert calls > 3
-
-
-async def test_fewer_partitions_than_there_are_are_refused_and_nothing_is_changed(server: Server) -> None:
-    async with desk(server, partitions=3) as canal:
-        before = await canal.snapshot()
-        for partitions in (1, 2):
-            with pytest.raises(FewerPartitionsError, match=r"set source.partitions to 3"):
-                await ensure_groups(
-                    server, canal.keys.with_partitions(partitions), ["b"], SourceSettings(replicas=1)
-                )
-        assert await canal.snapshot() == before
-
-
-async def test_killed_after_any_call_the_growth_is_finished_by_the_next_pass_with_no_event_lost_or_doubled(
-    valkey: Server,
-) -> None:
-    calls = 0
-    while True:
-        async with desk(valkey, partitions=2) as canal:
-            keys = [f"k{n}" for n in range(12)]
-            await canal.publish(*(NewEvent(id=f"{key}.0", key=key, data=0) for key in keys))
-            stale = await Publisher.open(valkey, "test", "canal")
-            dying = Dying(valkey, calls)
-            grown = canal.keys.with_partitions(4)
-            try:
-                await ensure_groups(dying, grown, [ORDERED])
-                finished = True
-            except asyncio.CancelledError:
-                finished = False
-            publishing = asyncio.create_task(
-                stale.publish([NewEvent(id=f"{key}.1", key=key, data=1) for key in keys])
-            )
-            await asyncio.sleep(0.05)
-            assert (await grow(canal, 4)).growing == {"a"}
-            receipts: list[Receipt] = await publishing
-            assert not any(receipt.duplicate for receipt in receipts)
-            read: dict[str, list[int]] = {}
-            for numbers in ((0, 1), (2, 3)):
-                for number in numbers:
-                    consumer = await canal.consumer("w1.x", partition=number)
-                    while deliveries := await take(consumer):
-                        for each in deliveries:
-                            read.setdefault(each.event.key or "", []).append(each.event.data)
-                        await consumer.settle([done(each) for each in deliveries])
-                assert await release_grown(valkey, canal.keys, ["a"]) == frozenset()
-            assert read == {key: [0, 1] for key in keys}, f"after {calls} calls"
-        await valkey.execute("x", "FLUSHALL")
-        calls += 1
-        if finished:
-            break
-    assert calls > 10
-
-
-async def test_an_operator_that_is_gone_in_the_middle_holds_publishers_up_for_seconds_only(
-    valkey: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with desk(valkey, partitions=1) as canal:
-        with pytest.raises(asyncio.CancelledError):
-            # The new partitions are there, and the old one sends publishers to them.
-            await ensure_groups(Dying(valkey, 6), canal.keys.with_partitions(3), [ORDERED])
-        key = moved_key(1, 3)
-        began = asyncio.get_running_loop().time()
-        (receipt,) = await canal.publish(NewEvent(key=key, data=1))
-        assert receipt.partition > 0
-        assert asyncio.get_running_loop().time() - began > 1
-        monkeypatch.setattr("headgate.streams.publisher._MOVING_SECONDS", 0.2)
-        opening = canal.keys.partition(receipt.partition).opening
-        await canal.command(opening, "SET", opening, 1)
-        with pytest.raises(ServerUnavailableError, match="partitions of pipeline test/canal are being added"):
-            await canal.publish(NewEvent(key=key, data=2))
 
 
 async def test_each_keys_order_is_kept_by_real_workers_while_partitions_grow_from_2_to_4_to_7(

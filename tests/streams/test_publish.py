@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from headgate.event import Lane, NewEvent
@@ -121,14 +119,3 @@ async def test_a_publisher_that_knows_of_other_partitions_is_refused_as_a_whole_
         assert [each.partition for each in receipts] == [canal.keys.partition_of(f"e{n}") for n in range(30)]
         assert [each.id for each in receipts] == [f"e{n}" for n in range(30)]
         assert (await canal.measured()).published == 30
-
-
-async def test_into_a_partition_that_is_not_open_yet_nothing_is_published_until_it_is(server: Server) -> None:
-    async with desk(server) as canal:
-        opening = canal.keys.partition(0).opening
-        await canal.command(opening, "SET", opening, 1, "PX", 300)
-        publishing = asyncio.create_task(canal.publish(1))
-        await asyncio.sleep(0.1)
-        assert (await canal.measured()).published == 0
-        await publishing
-        assert (await canal.measured()).published == 1

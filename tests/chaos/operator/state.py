@@ -47,8 +47,6 @@ _BOOKKEEPING = {
 _LEFT_OUT = _TIMES | _FIGURES | _BOOKKEEPING
 _RATE = re.compile(r"\d+\.\d+")
 _MOMENT = re.compile(r":\d{13}\b")
-_PASSING = re.compile(r":opening$")
-"""Keys that are there for some seconds after partitions were added."""
 
 State = dict[str, Any]
 
@@ -116,8 +114,6 @@ async def of_redis(client: redis.asyncio.Redis, namespace: str) -> State:
     state: State = {}
     names = sorted({name async for name in client.scan_iter(match=f"hg:{{{namespace}/*", count=1000)})
     for name in names:
-        if _PASSING.search(_text(name)):
-            continue
         kind = (await client.type(name)).decode()
         try:
             value = await _READERS[kind](client, name)

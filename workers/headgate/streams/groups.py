@@ -88,10 +88,8 @@ async def ensure_groups(
     spec = (keys.partitions, *settings.to_fields(), int(removal.drain), int(removal.paused))
     rest: tuple[str | int, ...] = (len(starts), *parts)
     tally = _Tally()
-    for partitions, before in (stages := await _stages(server, keys)):
+    for partitions, before in await _stages(server, keys):
         await _ensure(server, partitions, tally, (*spec, before, *rest, 0))
-    if len(stages) > 1:
-        await asyncio.gather(*(server.execute(each.opening, "DEL", each.opening) for each in keys.all))
     # Gone only where it has nothing left on any partition: its workers need the groups of all.
     drained = tuple(branch for branch, left in tally.draining.items() if left == 0)
     if drained:
@@ -106,8 +104,8 @@ async def ensure_groups(
 async def _stages(server: Server, keys: PipelineKeys) -> list[tuple[Sequence[PartitionKeys], str | int]]:
     """The partitions in the order in which they are dealt with, and how many there were before those that are new.
 
-    The new ones come first, closed to publishers, so that ordered branches wait there; then the old ones, of which the
-    first tells publishers what there is. A publisher gets into a new one when no old one takes its events any more.
+    The new ones come first, so that ordered branches wait there; then the old ones, of which the first tells publishers
+    what there is. The events of a key go to a new one when its old one takes them no more (`Homes`).
     """
     if keys.partitions == 1:
         return [(keys.all, "")]

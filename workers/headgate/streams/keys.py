@@ -124,11 +124,6 @@ class PartitionKeys:
         return f"{self.tag}:settings"
 
     @property
-    def opening(self) -> str:
-        """String that is there while a partition that was added takes nothing yet; expires by itself."""
-        return f"{self.tag}:opening"
-
-    @property
     def stats(self) -> str:
         """Hash of cumulative counters."""
         return f"{self.tag}:stats"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _LANE_NUMBER = {Lane.HIGH: 1, Lane.NORMAL: 2, Lane.LOW: 3}
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5)
-_MOVED = -1  # publish.lua's word for a batch that belongs elsewhere, or not yet here
+_MOVED = -1  # publish.lua's word for a batch that may belong elsewhere
 _MOVING_SECONDS = (
     10.0  # to the end of a change of partitions, which takes milliseconds while the operator lives
 )
@@ -48,7 +48,7 @@ _BATCH = 100  # events a script call: long enough to be cheap, short enough to l
 class _Written(NamedTuple):
     """What was not written, what refuses it, and how many replicas have the rest (None: there is none).
 
-    `moved`: partitions were added, or are being added.
+    `moved`: a partition knows of more partitions by now.
     """
 
     left: list[_Part]
@@ -82,6 +82,7 @@ class Publisher:
         schema: Schema | None = None,
         on_backpressure: OnBackpressure | str = OnBackpressure.RAISE,
         grown: str = "",
+        numbers: tuple[int, ...] = (),
     ) -> None:
         self._server = server
         self._keys = keys
@@ -92,7 +93,7 @@ class Publisher:
         self._replicated = None if durability is None else ReplicatedCalls(server, durability)
         self._retry_seconds = retry_seconds if self._window_ms else 0.0
         self._on_backpressure = OnBackpressure(on_backpressure)
-        self._homes = Homes(server, grown, dedupe_window_seconds)
+        self._homes = Homes(server, grown, dedupe_window_seconds, numbers)
 
     @classmethod
     async def open(
@@ -126,6 +127,7 @@ class Publisher:
             retry_seconds=retry_seconds,
             on_backpressure=on_backpressure,
             grown=found.grown,
+            numbers=found.numbers,
         )
 
     async def publish(self, events: Sequence[NewEvent]) -> list[Receipt]:
@@ -217,19 +219,20 @@ class Publisher:
             if before := seen.get(part[1]):
                 receipts[part[0]] = Receipt(part[1], before.partition, before.entry, duplicate=True)
             else:
-                by_partition.setdefault(pipeline.partition_of(part[2]), []).append(part)
+                by_partition.setdefault(self._homes.home(pipeline, part[2]), []).append(part)
         return by_partition
 
     def _call(self, pipeline: PipelineKeys, number: int, args: list[Any]) -> Call:
         keys = pipeline.partition(number)
-        names = (*keys.lanes, keys.dedupe(""), keys.rejection, keys.settings, keys.opening)
-        told = (self._window_ms, 0 if self._replicated is None else 1, pipeline.partitions, *args)
+        names = (*keys.lanes, keys.dedupe(""), keys.rejection, keys.settings)
+        known = self._homes.number(pipeline, number)
+        told = (self._window_ms, 0 if self._replicated is None else 1, known, *args)
         return Call(PUBLISH, names, told, repeatable=self._window_ms > 0)
 
     async def _follow(self, until: float) -> None:
         """Learns of the partitions that there are now; what was refused for their sake was not written."""
         found = await find(self._server, self._keys.namespace, self._keys.pipeline)
-        if found.keys == self._keys:
+        if found.keys == self._keys and found.numbers == self._homes.numbers:
             if time.monotonic() > until:
                 raise ServerUnavailableError(
                     f"partitions of pipeline {self._keys} are being added, for {_MOVING_SECONDS:g} s now: see whether"
@@ -237,7 +240,7 @@ class Publisher:
                 )
             await asyncio.sleep(_RETRY_SECONDS[0])
         self._keys = found.keys
-        self._homes = Homes(self._server, found.grown, self._window_ms / 1000)
+        self._homes = Homes(self._server, found.grown, self._window_ms / 1000, found.numbers)
 
     async def _run_all(self, calls: Sequence[Call]) -> list[tuple[Any, int]]:
         """Every call's reply, and how many replicas have it; asks again where a server may come back."""

@@ -41,7 +41,7 @@ for i = at + 1 + tonumber(ARGV[at]), #ARGV, 3 do counted[ARGV[i] .. ' ' .. ARGV[
 
 local known = tonumber(redis.call('HMGET', KEYS[5], 'partitions')[1] or nil)
 if known and known > tonumber(ARGV[1]) then return {-1, known} end
-local has_changed, grown_from = grow(KEYS, KEYS[4], KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[2]))
+local has_changed, grown_from = grow(KEYS, KEYS[5], tonumber(ARGV[1]), tonumber(ARGV[2]))
 if has_changed then changes = changes + 1 end
 for i, field in ipairs({'dedupeMs', 'schema', 'durability', 'retention'}) do
   if ARGV[1 + i] == '' then redis.call('HDEL', KEYS[5], field) else redis.call('HSET', KEYS[5], field, ARGV[1 + i]) end

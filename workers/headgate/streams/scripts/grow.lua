@@ -1,10 +1,10 @@
 -- Partitions are added: the old ones take nothing more from publishers that do not know yet (publish.lua), and note how
--- far they had come (`bound`), so that the new ones can wait for them. The new ones open when all of that is done, or when
--- nobody does it to its end in time: OPENS_MS. `grown` tells publishers where an id may have gone within the dedupe window.
-local OPENS_MS, SLACK_MS = 5000, 60000
+-- far they had come (`bound`), so that the new ones can wait for them. `grown` tells publishers where an id may have gone
+-- within the dedupe window.
+local SLACK_MS = 60000
 
 -- Gives whether the number of partitions changed here, and what it was when they are more now.
-local function grow(lanes, prefix, settings, partitions, before, dedupe_ms)
+local function grow(lanes, settings, partitions, dedupe_ms)
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local known = tonumber(redis.call('HGET', settings, 'partitions') or nil)
@@ -18,8 +18,6 @@ local function grow(lanes, prefix, settings, partitions, before, dedupe_ms)
       local _, _, _, last = groups_of(lanes[lane])
       redis.call('HSET', settings, 'bound:' .. lane, last)
     end
-  elseif not known and before then
-    redis.call('SET', prefix .. 'opening', before, 'PX', OPENS_MS)
   end
   redis.call('HSET', settings, 'partitions', partitions)
   if kept[1] then

@@ -2,14 +2,14 @@
 -- Publishes a batch of events into one partition; an id already seen within the dedupe window adds nothing, and neither
 -- does one for a lane that is rejected.
 -- KEYS  1-3 the lanes high, normal, low   4 prefix of the dedupe marks   5 rejection: <bits>:..., 2 normal, 4 low
---       6 settings   7 opening
+--       6 settings
 -- ARGV  1 dedupe window in ms (0: none)   2 1 to renew the mark of a duplicate, so that the caller's WAIT has a write to
---       wait for (it counts its connection's own only)   3 number of partitions the caller knows of, then for each event: lane 1-3, id, number of field parts, the parts
+--       wait for (it counts its connection's own only)   3 number of partitions, as the caller takes this one to know it, then for each event: lane 1-3, id, number of field parts, the parts
 -- Gives, for each event: its entry id, 1 when it is a duplicate (then the entry id of the first), 2 when it is refused
--- (then what KEYS[5] says), else 0; or {-1} when there is another number of partitions, or this one is not open yet: then
+-- (then what KEYS[5] says), else 0; or {-1} when this partition knows another number: then
 -- nothing is written
 local partitions = redis.call('HMGET', KEYS[6], 'partitions')[1]
-if (partitions and partitions ~= ARGV[3]) or redis.call('GET', KEYS[7]) then return {-1} end
+if partitions and partitions ~= ARGV[3] then return {-1} end
 local window = tonumber(ARGV[1])
 local out = {}
 local renews = ARGV[2] == '1'
