@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from headgate_operator.api import GROUP, PLURAL, VERSION
+from headgate_operator.leader import LeadershipLostError
 from headgate_operator.removal import FINALIZER, let_go
+from headgate_operator.watcher_session import WatcherSession, watcher_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,9 +76,9 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: Any) -> WatcherSession:
         configuration = cluster.configuration
-        return kopf.ConnectionInfo(
+        connection = kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
@@ -84,6 +86,7 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
             private_key_path=configuration.key_file,
             token=await cluster.token(),
         )
+        return watcher_session(connection, cluster.permit)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def pipeline_event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002
@@ -98,7 +101,12 @@ def registry(keeper: Keeper, cluster: Cluster) -> kopf.OperatorRegistry:
 
     @kopf.on.delete(GROUP, VERSION, PLURAL, registry=handlers)
     async def delete(body: kopf.Body, **_: Any) -> None:
-        await keeper.clean_up(body)
-        await let_go(cluster, body)
+        try:
+            await keeper.clean_up(body)
+            await let_go(cluster, body)
+        except LeadershipLostError:
+            await (
+                asyncio.Event().wait()
+            )  # the process ends; kopf would write to the object, or let it go, by itself
 
     return handlers

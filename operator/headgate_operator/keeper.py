@@ -128,7 +128,7 @@ class Keeper:
             is_stirred = await room.rest(min(pace.due - time.monotonic(), look)) or not self._rests(manifest)
 
     async def clean_up(self, manifest: Mapping[str, Any]) -> None:
-        """Stops a deleted pipeline's workers and removes its keys; never raises, and ends in two minutes at most.
+        """Stops a deleted pipeline's workers and removes its keys, in two minutes at most. Raises LeadershipLostError.
 
         A server that is gone must not keep the object from going: then the keys are left, and an event says so.
         When there is another of the name, keys and user are that one's, and the workers go with their owner.

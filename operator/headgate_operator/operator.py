@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
+from headgate.streams import Server
 from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
 from headgate_operator.beside import Beside
@@ -63,7 +64,7 @@ class Operator:
         self.settings = settings
         self._on_watching = on_watching
         self._cluster = cluster
-        self._servers = Servers()
+        self._servers = Servers(self._connect)
         self._users = (
             UserKeeper(settings.redis_url)
             if settings.redis_url is not None and settings.redis_users
@@ -192,6 +193,10 @@ class Operator:
 
     def _permit(self) -> None:
         self._leader.permit()
+
+    def _connect(self, url: str) -> Server:
+        """A pipeline's server, to which nothing is sent by whom another may have replaced."""
+        return Server.connect(url, self._permit)
 
     async def _turn(self) -> None:
         """Shows that the loop turns, to the thread that renews the Lease."""

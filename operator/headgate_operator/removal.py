@@ -11,6 +11,7 @@ from headgate_operator import topology
 from headgate_operator.api import API_VERSION, GROUP, KIND
 from headgate_operator.cluster import ClusterError, NotFoundError
 from headgate_operator.events import Notice, Severity, Subject
+from headgate_operator.leader import LeadershipLostError
 from headgate_operator.pipeline import ManifestError, load_pipeline, remains
 from headgate_operator.problem import Problem
 
@@ -41,7 +42,7 @@ class Remover:
         self._recorder = recorder
 
     async def remove(self, manifest: Mapping[str, Any]) -> None:
-        """Stops a pipeline's workers and removes its keys and its user; never raises.
+        """Stops a pipeline's workers and removes its keys and its user; raises nothing but LeadershipLostError.
 
         That needs no more of the manifest than its name and, where that can be read, its server.
         """
@@ -56,6 +57,8 @@ class Remover:
         except Problem as problem:
             note = f"the pipeline's keys are left on its Redis server: {problem}"
             await self._warn(pipeline, "KeysLeft", note)
+        except LeadershipLostError:
+            raise
         except Exception as error:
             log.exception("clean-up failed", pipeline=str(pipeline))
             note = f"the pipeline may have left keys on its Redis server: {error!r}"

@@ -64,7 +64,7 @@ class Rehearsed:
 
 
 class UserKeeper:
-    """All users of pipelines on the server at `url`. `permit` raises where nothing may be written any more."""
+    """All users of pipelines on the server at `url`. `permit` is asked before each request, may raise."""
 
     def __init__(self, url: str) -> None:
         self.permit: Callable[[], None] = lambda: None
@@ -82,7 +82,6 @@ class UserKeeper:
         self._wanted[user.name] = user
         try:
             async with asyncio.timeout(ENSURE_SECONDS), self._lock(user.name):
-                self.permit()
                 changed, silent = await users.ensure(user)
         except UsersForbiddenError as error:
             self._wanted.pop(user.name, None)
@@ -143,7 +142,6 @@ class UserKeeper:
                 lost |= self._wanted.keys() - {name.decode() for name in answer[0]}
         for name in sorted(lost):
             async with self._lock(name):
-                self.permit()
                 if name in self._wanted:  # it may have been removed meanwhile
                     await users.ensure(self._wanted[name])
         if lost:
@@ -163,7 +161,7 @@ class UserKeeper:
         """Raises Problem when the URL is none."""
         if self._users is None:
             try:
-                self._users = Users(Nodes(self._url))
+                self._users = Users(Nodes(self._url, lambda: self.permit()))  # noqa: PLW0108  # it may be set later
             except ValueError as error:
                 raise Problem("InvalidURL", f"{error}; correct HEADGATE_REDIS_URL of the operator") from error
         return self._users

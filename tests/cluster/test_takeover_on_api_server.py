@@ -1,10 +1,9 @@
-"""Two operators, as the chart runs them: when the one that leads dies or is held up, the other flies its pipelines."""
+"""Two operators, as the chart runs them: when the one that leads dies, the other flies its pipelines."""
 
 from __future__ import annotations
 
-import json
-import signal
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ from bench.operator_process import OperatorProcess
 from bench.operator_takeover import take_over
 from headgate.streams import PipelineKeys
 from headgate_operator.api import API_VERSION, KIND
+from headgate_operator.leader import LeaseTimes
 from streams.servers import redis7
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.apiserver import ApiServer
+
+SLACK_SECONDS = 10
+"""For a busy machine. What a quiet one needs is measured by `make bench-operator`, which fails above 5 s."""
+RENEWAL_SECONDS = 3 * LeaseTimes().retry
+"""Between two renewals: one may have come after the Lease was looked at."""
 
 LEASE = ("coordination.k8s.io/v1", "Lease", "default", "headgate-operator")
 
@@ -41,7 +46,6 @@ def operators(api_server: ApiServer, redis_url: str, tmp_path: Path) -> Iterator
         yield running
     finally:
         for each in running:
-            each.process.send_signal(signal.SIGCONT)
             each.stop()
             print(each.log.read_text())  # noqa: T201  # pytest shows it when the test fails
 
@@ -90,33 +94,14 @@ async def test_a_killed_leader_is_replaced_by_one_that_ticks_and_scales(operator
     assert after["holderIdentity"] != before["holderIdentity"]
     assert after["leaseTransitions"] == before["leaseTransitions"] + 1
     assert took.led <= took.ticked <= took.scaled
+    # It leads when the Lease has run out, as it was last renewed before the death and seen by the one that waits.
+    times = LeaseTimes()
+    lasts = before["leaseDurationSeconds"]
+    assert times.duration <= lasts <= times.longest
+    unrenewed = at(after["acquireTime"]) - at(before["renewTime"])
+    assert unrenewed <= lasts + RENEWAL_SECONDS + times.retry + SLACK_SECONDS
 
 
-async def test_a_leader_that_was_held_up_writes_nothing_more_and_ends(operators, pipeline, api, api_server):
-    leader, standby = operators
-    leader.process.send_signal(signal.SIGSTOP)
-    eventually(lambda: standby.said("leading"))
-    passes = leader.log.read_text().count('"event": "reconciled"')
-    taken = (await api.get(*LEASE))["spec"]["holderIdentity"]
-    # Work for whoever thinks it leads: a pass, and a status.
-    change = json.dumps(
-        {
-            "spec": {
-                "branches": [
-                    {
-                        "name": "work",
-                        "handler": {"python": {"image": "videos:2", "function": "videos:work"}},
-                        "scale": {"min": 0, "max": 3},
-                    }
-                ]
-            }
-        }
-    )
-    assert api_server.kubectl("patch", "fop", pipeline, "--type=merge", "-p", change).returncode == 0
-    leader.process.send_signal(signal.SIGCONT)
-    assert leader.process.wait(30) == 1
-    assert leader.said("lost the lead: exiting at once, another one leads")
-    assert (await api.get(*LEASE))["spec"]["holderIdentity"] == taken
-    eventually(lambda: standby.said("reconciled"))
-    after = leader.log.read_text().count('"event": "reconciled"')
-    assert after == passes, "nothing was written after it was held up"
+def at(told: str) -> float:
+    """Seconds since 1970 of a time in a Lease."""
+    return datetime.fromisoformat(told).timestamp()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hiredis
 
 from chaos.operator.fate import Fate, StruckError
 from headgate.streams.script import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _INCOMPLETE = object()
 _READS = {
@@ -49,13 +52,24 @@ _TAG = re.compile(rb"\{[^}]*:(\d+)\}:?(.*)", re.DOTALL)
 
 
 class RedisProxy:
-    """One a server and lane. `letter` tells the servers apart; `pace` shortens their times as the operator's are."""
+    """One a server and lane. `letter` tells the servers apart; `pace` shortens their times as the operator's are.
 
-    def __init__(self, letter: str, port: int, fate: Fate, pace: float) -> None:
+    `heard` is told of each command before it goes on.
+    """
+
+    def __init__(
+        self,
+        letter: str,
+        port: int,
+        fate: Fate,
+        pace: float,
+        heard: Callable[[list[bytes]], None] = lambda _command: None,
+    ) -> None:
         self._letter = letter
         self._port = port
         self._fate = fate
         self._pace = pace
+        self._heard = heard
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[Any]] = set()
         self.port = 0
@@ -91,6 +105,7 @@ class RedisProxy:
             while data := await reader.read(65536):
                 requests.feed(data)
                 while (command := requests.gets()) is not False:
+                    self._heard(command)
                     write = name_of(self._letter, command)
                     dies = self._fate.enter(write)
                     try:

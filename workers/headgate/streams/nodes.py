@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio as redis
 from redis.exceptions import RedisError, ResponseError
 
-from headgate.streams.clients import client_options, sentinel
+from headgate.streams.clients import client_options, permitted, sentinel
 from headgate.streams.errors import ServerUnavailableError, StreamsError
 from headgate.streams.refusals import broken, meaning
 from headgate.streams.url import read_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Address = tuple[str, int]
 Command = tuple[str, ...]
@@ -27,10 +27,14 @@ _GONE = {"noaddr", "handshake", "fail"}
 
 
 class Nodes:
-    """A few connections to each node of the server at `url`, masters and replicas; raises ValueError for no URL."""
+    """A few connections to each node of the server at `url`, masters and replicas; raises ValueError for no URL.
 
-    def __init__(self, url: str) -> None:
+    `permit` is asked right before each request is sent, and may raise to forbid it.
+    """
+
+    def __init__(self, url: str, permit: Callable[[], None] | None = None) -> None:
         self.target = read_url(url)
+        self._permit = permit
         self._clients: dict[Address, redis.Redis] = {}
         self._turns: defaultdict[Address, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(_AT_ONCE)
@@ -104,7 +108,7 @@ class Nodes:
                 options["unix_socket_path"] = self.target.path
             else:
                 options |= {"host": address[0], "port": address[1]}
-            self._clients[address] = redis.Redis(**options)
+            self._clients[address] = permitted(redis.Redis(**options), self._permit)
         return self._clients[address]
 
     def _meant(self, error: BaseException, address: Address) -> StreamsError:

@@ -50,9 +50,12 @@ class Call:
 
 
 class Server:
-    """Connections to one server, or one cluster. Methods raise ServerUnavailableError when it cannot be reached."""
+    """Connections to one server, or one cluster. Methods raise ServerUnavailableError when it cannot be reached.
 
-    def __init__(self, url: str) -> None:
+    `permit` is asked right before each request is sent, and may raise to forbid it.
+    """
+
+    def __init__(self, url: str, permit: Callable[[], None] | None = None) -> None:
         self.url = url
         self.target = read_url(url)
         self.name = str(self.target)
@@ -61,12 +64,12 @@ class Server:
         self._asking = asyncio.Lock()
         self._master: tuple[str, int] | None = None
         self._closing: list[Callable[[], None]] = []
-        self._client, self._sentinel = client(self.target)
+        self._client, self._sentinel = client(self.target, permit)
 
     @classmethod
-    def connect(cls, url: str) -> Server:
+    def connect(cls, url: str, permit: Callable[[], None] | None = None) -> Server:
         """A server by URL (see headgate.streams.url); connects on first use. Raises ValueError for no such URL."""
-        return cls(url)
+        return cls(url, permit)
 
     async def ping(self) -> None:
         """Returns when the server answers."""
