@@ -23,5 +23,6 @@ async def test_an_operator_killed_before_or_after_a_write_is_replaced_and_ends_i
     figures = await campaign.run(lanes=4, sample=POINTS, twice=1)
     print(f"seed {seed}: {figures}")  # noqa: T201
     assert campaign.tally.differences == [], f"seed {seed}"
+    assert figures["unmet"] <= campaign.points.most_unmet
     assert figures["crashPoints"] >= POINTS * 0.9
     assert figures["crashes"] > figures["crashPoints"]

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from chaos.operator import kube_proxy, redis_proxy, state
+from chaos.operator.__main__ import exit_code
 from chaos.operator.fate import ANY, Fate, Point, Side, StruckError
 from chaos.operator.points import Points
 from headgate.streams.script import ENSURE, MEASURE
@@ -107,6 +108,16 @@ def test_a_point_that_is_never_met_is_told():
     while (point := points.take(4)) is not None:
         points.missed(4, point)
     assert {point for _, point in points.unmet} == {Point("a", 1, side) for side in Side}
+
+
+@pytest.mark.parametrize(
+    ("struck", "unmet", "code"), [(495, 5, 0), (480, 20, 0), (479, 21, 1), (44, 4, 0), (43, 5, 1), (0, 48, 1)]
+)
+def test_a_run_in_which_too_many_points_were_never_met_fails(struck, unmet, code):
+    points = Points()
+    points.struck, points.unmet = struck, [(0, Point("a", 1, Side.BEFORE))] * unmet
+    assert exit_code({"differences": 0, "unmet": unmet, "mostUnmet": points.most_unmet}) == code
+    assert exit_code({"differences": 1, "unmet": unmet, "mostUnmet": points.most_unmet}) == 1
 
 
 def test_a_sample_has_points_of_every_change():

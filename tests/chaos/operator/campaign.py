@@ -80,6 +80,7 @@ class Campaign:
             "crashPoints": self.points.struck,
             "differences": len(self.tally.differences),
             "unmet": len(self.points.unmet),
+            "mostUnmet": self.points.most_unmet,
             "crashes": self.tally.crashes,
             "runs": self.tally.runs,
             "faultRuns": self.tally.fault_runs,
