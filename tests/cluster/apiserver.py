@@ -34,6 +34,7 @@ class ApiServer:
         etcd = shutil.which("etcd")
         if etcd is None:
             raise RuntimeError("etcd is not on PATH; on Debian: apt-get install etcd-server")
+        self.programs = programs
         self._kubectl = programs / "kubectl"
         client, peer, secure = _free_ports(3)
         self._spawn(

@@ -1,4 +1,4 @@
-"""Examples and recipes are what a user copies: every command of theirs is executed, and handlers stay small."""
+"""What a user copies: every command of the documentation is executed, and handlers of examples stay small."""
 
 from __future__ import annotations
 
@@ -16,8 +16,43 @@ if TYPE_CHECKING:
 EXAMPLES = sorted(readme.parent for readme in ROOT.glob("examples/*/README.md"))
 PAGES = sorted([*(example / "README.md" for example in EXAMPLES), *ROOT.glob("docs/recipes/*.md")])
 FENCE = re.compile(r"^[ >]*(?:```|~~~)(.*)$", re.MULTILINE)
-EXECUTED = {"bash tested", "bash tested on a cluster"}
+EXECUTED = {"bash tested", "bash tested on a cluster", "bash tested on an API server"}
 """What tests/streams/test_docs_commands.py and the cluster tier execute."""
+GUIDES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/guides/**/*.md")])
+BLOCK = re.compile(r"^[ >]*(?:```|~~~)(.*)\n([^\n]*)\n", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:\$ )?(?:make|headgate|kubectl|helm|pip|python3?|redis-cli|docker|git|hack/\S+|\.venv/\S+|printf|export|cd)\b"
+)
+"""What a line of commands begins with, whatever its block says that it is."""
+NOT_EXECUTED = {
+    ("README.md", "make demo"): "CI runs `make test`, whose streams tier runs the demo",
+    ("CONTRIBUTING.md", "make "): "CI runs `make test`, which begins with `check`; the others take minutes",
+    (
+        "docs/guides/start.md",
+        "pip install",
+    ): "fetches packages; the Dockerfile installs the same project",
+    (
+        "docs/guides/start.md",
+        "helm install",
+    ): "with a reader's registry; tests/cluster/installation.py does it with ours",
+    (
+        "docs/guides/scaling.md",
+        "headgate scale --explain",
+    ): "of a reader's pipeline; tests/unit/test_cli_scale.py",
+    (
+        "docs/guides/engines.md",
+        "$ kubectl get scaledobject",
+    ): "needs KEDA; tests/cluster/test_engines_on_api_server.py",
+    (
+        "docs/guides/chaos.md",
+        "make chaos-workers",
+    ): "takes minutes; tests/chaos/test_ledger.py is the same in small",
+    (
+        "docs/guides/chaos.md",
+        "make crash-operator",
+    ): "takes a quarter of an hour; tests/cluster/test_crashes_on_api_server.py is the same in small",
+}
+"""Blocks of commands by their page and how they begin, and why no test executes them."""
 SHOWN = {"mermaid", "yaml", "json", "python", "go", "javascript", "promql"}
 """What is there to be looked at."""
 NOT_HANDLERS = {"load.py", "check.py", "demo.py", "chart.py", "exporter.py"}
@@ -60,6 +95,34 @@ def test_a_page_has_commands_that_run_on_this_machine(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_commands_of_a_page_are_left_unexecuted(page: Path) -> None:
     assert [info for info in blocks(page) if info not in EXECUTED | SHOWN] == []
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name)
+def test_no_commands_of_a_guide_are_left_unexecuted_but_for_a_reason(page: Path) -> None:
+    """Also those in a block that does not say that it is one of commands."""
+    excused = [begins for of_page, begins in NOT_EXECUTED if of_page == name(page)]
+    left = [first for info, first in unexecuted(page) if not first.startswith(tuple(excused))]
+    assert left == []
+
+
+def test_every_reason_is_needed() -> None:
+    found = [(name(page), first) for page in GUIDES for _, first in unexecuted(page)]
+    unused = [
+        (page, begins)
+        for page, begins in NOT_EXECUTED
+        if not any(page == of_page and first.startswith(begins) for of_page, first in found)
+    ]
+    assert unused == []
+
+
+def unexecuted(page: Path) -> list[tuple[str, str]]:
+    """What each block of commands that no test executes opens with, and its first line."""
+    return [
+        (info.strip(), first.strip())
+        for info, first in BLOCK.findall(page.read_text())
+        if info.strip() not in EXECUTED | SHOWN
+        and (info.strip().startswith(("bash", "sh")) or COMMAND.match(first.strip()))
+    ]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=of)

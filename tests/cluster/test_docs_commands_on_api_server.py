@@ -1,0 +1,68 @@
+"""Blocks of commands in the documentation that open with `bash tested on an API server` succeed on one.
+
+They run as a user's do, in a folder with `videos.yaml`, whose pipeline is there. No operator is: what they ask of it is
+tried where it is, and here that the API server takes what they say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headgate_operator.api import API_VERSION, KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.apiserver import ApiServer
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```bash tested on an API server\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")})
+BLOCKS = [
+    pytest.param(commands, id=f"{page.relative_to(ROOT)}-{number}")
+    for page in PAGES
+    for number, commands in enumerate(BLOCK.findall(page.read_text()), 1)
+]
+VIDEOS = f"""apiVersion: {API_VERSION}
+kind: {KIND}
+metadata: {{name: videos}}
+spec:
+  branches:
+  - name: work
+    handler: {{python: {{image: "videos:1", function: "videos:work"}}}}
+"""
+
+
+@pytest.fixture
+def folder(api_server: ApiServer, tmp_path: Path) -> Iterator[Path]:
+    """With a manifest that is applied; what the commands leave in the namespace goes."""
+    (tmp_path / "videos.yaml").write_text(VIDEOS)
+    assert api_server.kubectl("apply", "-f", str(tmp_path / "videos.yaml")).returncode == 0
+    yield tmp_path
+    for kind in ("fanoutpipelines", "secrets"):
+        assert api_server.kubectl("delete", kind, "--all").returncode == 0
+
+
+def test_the_documentation_has_commands_for_an_api_server() -> None:
+    assert BLOCKS
+
+
+@pytest.mark.parametrize("commands", BLOCKS)
+def test_documented_commands_succeed_on_an_api_server(
+    commands: str, api_server: ApiServer, folder: Path
+) -> None:
+    environment = os.environ | {
+        "PATH": os.pathsep.join((str(api_server.programs), os.environ["PATH"])),
+        "KUBECONFIG": str(api_server.kubeconfig),
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{commands}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
