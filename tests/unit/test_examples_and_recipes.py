@@ -37,8 +37,12 @@ NOT_EXECUTED = {
     ): "with a reader's registry; tests/cluster/installation.py does it with ours",
     (
         "docs/guides/scaling.md",
-        "headgate scale --explain",
+        "headgate scale -p",
     ): "of a reader's pipeline; tests/unit/test_cli_scale.py",
+    (
+        "docs/guides/operations.md",
+        "kubectl -n headgate rollout restart",
+    ): "kubectl's own, of an installation that nobody here shares",
     (
         "docs/guides/engines.md",
         "$ kubectl get scaledobject",
@@ -50,7 +54,7 @@ NOT_EXECUTED = {
     (
         "docs/guides/chaos.md",
         "make crash-operator",
-    ): "takes a quarter of an hour; tests/cluster/test_crashes_on_api_server.py is the same in small",
+    ): "takes a quarter of an hour; tests/cluster/test_operator_crashes.py is the same in small",
 }
 """Blocks of commands by their page and how they begin, and why no test executes them."""
 SHOWN = {"mermaid", "yaml", "json", "python", "go", "javascript", "promql"}
