@@ -18,6 +18,7 @@ from headgate_operator.crd import crd
 
 _ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
+_CALL_SECONDS = 300  # a delete waits for finalisers, which nobody may take off
 
 
 class ApiServer:
@@ -86,6 +87,7 @@ class ApiServer:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_CALL_SECONDS,
         )
 
     def await_explained(self, resource: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ import pytest
 from headgate_operator.api import API_VERSION, KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cluster.apiserver import ApiServer
 
 ROOT = Path(__file__).parents[2]
@@ -40,13 +39,16 @@ spec:
 
 
 @pytest.fixture
-def folder(api_server: ApiServer, tmp_path: Path) -> Iterator[Path]:
-    """With a manifest that is applied; what the commands leave in the namespace goes."""
+def folder(api_server: ApiServer, tmp_path: Path) -> Path:
+    """With the manifest, which is applied, and a kubeconfig that leads to a namespace of the test's own."""
+    namespace, kubeconfig = f"commands-{uuid.uuid4().hex[:8]}", tmp_path / "kubeconfig"
+    assert api_server.kubectl("create", "namespace", namespace).returncode == 0
+    kubeconfig.write_text(api_server.kubeconfig.read_text())
+    here = ("config", "set-context", "--current", f"--namespace={namespace}", f"--kubeconfig={kubeconfig}")
+    assert api_server.kubectl(*here).returncode == 0
     (tmp_path / "videos.yaml").write_text(VIDEOS)
-    assert api_server.kubectl("apply", "-f", str(tmp_path / "videos.yaml")).returncode == 0
-    yield tmp_path
-    for kind in ("fanoutpipelines", "secrets"):
-        assert api_server.kubectl("delete", kind, "--all").returncode == 0
+    assert api_server.kubectl("apply", "-n", namespace, "-f", str(tmp_path / "videos.yaml")).returncode == 0
+    return tmp_path
 
 
 def test_the_documentation_has_commands_for_an_api_server() -> None:
@@ -59,7 +61,7 @@ def test_documented_commands_succeed_on_an_api_server(
 ) -> None:
     environment = os.environ | {
         "PATH": os.pathsep.join((str(api_server.programs), os.environ["PATH"])),
-        "KUBECONFIG": str(api_server.kubeconfig),
+        "KUBECONFIG": str(folder / "kubeconfig"),
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
