@@ -4,7 +4,7 @@ The protocol is that of Kubernetes' own components (client-go, tools/leaderelect
 nobody has renewed it for its duration by this process's own clock, since clocks of two machines are not comparable.
 
 The times are shorter than theirs, for a takeover within five seconds of a leader's death. That takes a renewal that
-waits for nothing else (see headgate_operator.beside) and a fence: whoever was held up, by a debugger or a machine that
+waits for nothing else (see headgate.beside) and a fence: whoever was held up, by a debugger or a machine that
 swaps, must not write once its lease ran out, and asks `permit` before each write, and before each request to Redis.
 """
 

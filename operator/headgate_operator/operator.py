@@ -16,10 +16,10 @@ import structlog
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
+from headgate.beside import Beside
 from headgate.streams import Server
 from headgate_operator import handlers
 from headgate_operator.api import API_VERSION, PLURAL
-from headgate_operator.beside import Beside
 from headgate_operator.cluster import ClusterError
 from headgate_operator.engines.service import ScalerService
 from headgate_operator.keeper import Keeper

@@ -6,7 +6,6 @@ They run as a user's do, from the checkout, in the namespace `default`; what the
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,19 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from documentation import ROOT, commands_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cluster.kube import Cluster
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```bash tested on a cluster\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")})
-BLOCKS = [
-    pytest.param(commands, id=f"{page.relative_to(ROOT)}-{number}")
-    for page in PAGES
-    for number, commands in enumerate(BLOCK.findall(page.read_text()), 1)
-]
+BLOCKS = commands_of("bash tested on a cluster")
 LEFT = "fanoutpipelines,deployments,services,persistentvolumeclaims,cronjobs,jobs"
 
 

@@ -7,27 +7,21 @@ tried where it is, and here that the API server takes what they say.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from documentation import commands_of
 from headgate_operator.api import API_VERSION, KIND
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cluster.apiserver import ApiServer
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```bash tested on an API server\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted({ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")})
-BLOCKS = [
-    pytest.param(commands, id=f"{page.relative_to(ROOT)}-{number}")
-    for page in PAGES
-    for number, commands in enumerate(BLOCK.findall(page.read_text()), 1)
-]
+BLOCKS = commands_of("bash tested on an API server")
 VIDEOS = f"""apiVersion: {API_VERSION}
 kind: {KIND}
 metadata: {{name: videos}}

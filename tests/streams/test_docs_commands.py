@@ -7,23 +7,15 @@ folder of their own.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```bash tested\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = sorted(
-    {ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")}
-)
-BLOCKS = [
-    pytest.param(commands, id=f"{page.relative_to(ROOT)}-{number}")
-    for page in PAGES
-    for number, commands in enumerate(BLOCK.findall(page.read_text()), 1)
-]
+from documentation import ROOT, commands_of
+
+BLOCKS = commands_of("bash tested")
 
 
 def test_the_documentation_has_commands_to_run() -> None:

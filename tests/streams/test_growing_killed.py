@@ -143,11 +143,7 @@ async def test_killed_after_any_call_the_growth_is_finished_by_the_next_pass_wit
             read: dict[str, list[int]] = {}
             for numbers in ((0, 1), (2, 3)):
                 for number in numbers:
-                    consumer = await canal.consumer("w1.x", partition=number)
-                    while deliveries := await take(consumer):
-                        for each in deliveries:
-                            read.setdefault(each.event.key or "", []).append(each.event.data)
-                        await consumer.settle([done(each) for each in deliveries])
+                    await read_on(canal, number, read)
                 assert await release_grown(valkey, canal.keys, ["a"]) == frozenset()
             assert read == {key: [0, 1] for key in keys}, f"after {calls} calls"
         await valkey.execute("x", "FLUSHALL")
@@ -175,15 +171,20 @@ class Diary:
                 self.order[key].append(number)
 
 
+async def read_on(canal: Desk, number: int, read: dict[str, list[int]]) -> None:
+    """Handles what a partition has, and notes it by key."""
+    consumer = await canal.consumer("w1.x", partition=number)
+    while deliveries := await take(consumer):
+        for each in deliveries:
+            read.setdefault(each.event.key or "", []).append(each.event.data)
+        await consumer.settle([done(each) for each in deliveries])
+
+
 async def read_all(canal: Desk, *numbers: int) -> dict[str, list[int]]:
     """Each key's events in the order in which an ordered branch gets them."""
     read: dict[str, list[int]] = {}
     for number in numbers:
-        consumer = await canal.consumer("w1.x", partition=number)
-        while deliveries := await take(consumer):
-            for each in deliveries:
-                read.setdefault(each.event.key or "", []).append(each.event.data)
-            await consumer.settle([done(each) for each in deliveries])
+        await read_on(canal, number, read)
         await release_grown(canal.server, canal.keys, ["a"])
     return read
 

@@ -11,11 +11,11 @@ Every call is `headgate.connect`'s, made in a loop of its own in a thread beside
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headgate import client
+from headgate.beside import Beside
 from headgate.streams import OnBackpressure
 
 if TYPE_CHECKING:
@@ -43,26 +43,26 @@ def connect(
     Raises RuntimeError inside an event loop, which a call that waits would hold up: there, use `headgate.connect`.
     """
     _refuse_loops()
-    loop = _Loop()
+    beside = Beside("headgate")
     try:
         opened = client.connect(pipeline, namespace=namespace, url=url, on_backpressure=on_backpressure)
-        connection = loop.run(opened.__aenter__())
+        connection = beside.wait(opened.__aenter__())
         try:
-            yield Connection(connection, loop)
+            yield Connection(connection, beside)
         finally:
-            loop.run(opened.__aexit__(None, None, None))
+            beside.wait(opened.__aexit__(None, None, None))
     finally:
-        loop.close()
+        beside.close()
 
 
 class Connection:
     """One pipeline on one server: `headgate.Connection`, whose methods say what they do, without `await`."""
 
-    def __init__(self, connection: client.Connection, loop: _Loop) -> None:
+    def __init__(self, connection: client.Connection, beside: Beside) -> None:
         self.namespace = connection.namespace
         self.pipeline = connection.pipeline
         self._connection = connection
-        self._run = loop.run
+        self._beside = beside
 
     def publish(self, *events: NewEvent | Iterable[NewEvent]) -> list[Receipt]:
         """Publishes events; a receipt for each, in their order."""
@@ -114,34 +114,13 @@ class Connection:
         """The pipeline's figures."""
         return self._run(self._connection.measure())
 
-
-class _Loop:
-    """An event loop in a thread of its own, until it is closed."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        # A daemon: it holds no process up that ends without closing it.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="headgate", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does the work there, and waits for it; whatever ends the waiting (Ctrl-C) ends the work."""
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             _refuse_loops()
         except RuntimeError:
             work.close()
             raise
-        doing = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return doing.result()
-        except BaseException:
-            doing.cancel()
-            raise
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        return self._beside.wait(work)
 
 
 def _refuse_loops() -> None:
